@@ -1,0 +1,1 @@
+"""Measurements of the whole product: public API in, `manage.py runworkers` out."""

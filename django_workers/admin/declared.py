@@ -1,0 +1,47 @@
+"""The tasks that the code of this site declares.
+
+A site may serve pages without ever importing the modules that its workers run, so they
+are imported when a page first asks.
+"""
+
+from functools import cache
+from typing import Any
+
+from ..conf import runtime_settings
+from ..discovery import autodiscover
+from ..exceptions import UnknownTask
+from ..task import Task, get_task, list_tasks
+
+
+@cache
+def discover() -> str:
+    """Import the task modules of the installed apps, once; return what went wrong."""
+    try:
+        autodiscover(runtime_settings().autodiscover)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def declared_tasks() -> list[Task[Any, Any]]:
+    """Every declared task, by name."""
+    discover()
+    return list_tasks()
+
+
+def current_names() -> dict[str, str]:
+    """The name each task has now, by every name its jobs may be stored under."""
+    return {
+        name: task.key
+        for task in declared_tasks()
+        for name in (*task.aliases, task.key)
+    }
+
+
+def declared_task(name: str) -> Task[Any, Any] | None:
+    """The task of a name or an alias; None if no code here declares it."""
+    discover()
+    try:
+        return get_task(name)
+    except UnknownTask:
+        return None

@@ -1,0 +1,138 @@
+"""The form of a schedule: a task from those declared, a timing, arguments as JSON."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from zoneinfo import available_timezones
+
+from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..compat import task_backends
+from ..databases import own_backends
+from ..models import Schedule
+from ..schedules import plan
+from ..task import QUEUE_PATTERN
+from .declared import declared_task, declared_tasks
+from .json_field import StrictJSONField
+from .signatures import bind
+
+# Changing one of these changes when it fires.
+_TIMING = frozenset({"cron", "interval", "timezone", "enabled"})
+
+
+if TYPE_CHECKING:
+    BaseForm = forms.ModelForm[Schedule]
+else:
+    BaseForm = forms.ModelForm
+
+
+class ScheduleForm(BaseForm):
+    """A schedule that fires: its timing, task, queue and arguments are checked."""
+
+    task = forms.ChoiceField(label=_("Task"))
+    backend = forms.ChoiceField(label=_("Backend"))
+    timezone = forms.ChoiceField(
+        label=_("Time zone"),
+        required=False,
+        help_text=_("Of the cron expression. Empty: the site's TIME_ZONE."),
+    )
+    args = StrictJSONField(kind=list, label=_("Arguments"), help_text=_("A JSON list."))
+    kwargs = StrictJSONField(
+        kind=dict, label=_("Keyword arguments"), help_text=_("A JSON object.")
+    )
+    priority = forms.IntegerField(
+        label=_("Priority"),
+        min_value=-100,
+        max_value=100,
+        required=False,
+        help_text=_("-100 to 100, higher first. Empty: the task's own."),
+    )
+
+    class Meta:
+        model = Schedule
+        fields: ClassVar = [
+            "name",
+            "enabled",
+            "task",
+            "args",
+            "kwargs",
+            "cron",
+            "interval",
+            "timezone",
+            "queue",
+            "priority",
+            "backend",
+        ]
+        widgets: ClassVar = {
+            "cron": forms.TextInput(
+                attrs={"class": "dw-code", "autocomplete": "off", "spellcheck": "false"}
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stored = self.instance if self.instance.pk else None
+        tasks = [(task.key, task.key) for task in declared_tasks()]
+        self._offer("task", tasks, stored.task if stored else None)
+        zones = [(zone, zone) for zone in sorted(available_timezones())]
+        self._offer("timezone", [("", "---------"), *zones], self.instance.timezone)
+        aliases = [backend.alias for backend in own_backends()] or list(
+            task_backends.settings
+        )
+        self._offer("backend", [(a, a) for a in aliases], self.instance.backend)
+        if "backend" in self.fields and len(self.fields["backend"].choices) == 1:  # type: ignore[attr-defined]
+            self.fields["backend"].help_text = _("The only one there is.")
+
+    def _offer(
+        self, name: str, choices: list[tuple[str, str]], stored: str | None
+    ) -> None:
+        """Offer these choices, and what is stored even if it is none of them."""
+        field = self.fields.get(name)
+        if field is None:  # read-only for a declared schedule
+            return
+        known = {value for value, _word in choices}
+        if stored and stored not in known:
+            word = gettext("%(name)s (unknown here)") % {"name": stored}
+            choices = [(stored, word), *choices]
+        field.choices = choices  # type: ignore[attr-defined]
+
+    def clean_queue(self) -> str:
+        """Refuse what cannot name a queue."""
+        queue = str(self.cleaned_data["queue"] or "")
+        if queue and not QUEUE_PATTERN.fullmatch(queue):
+            raise forms.ValidationError(
+                _("A queue's name has letters, digits and _.:- only, at most 128.")
+            )
+        return queue
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a zone without a cron expression, and arguments the task lacks."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("timezone") and cleaned.get("interval") is not None:
+            self.add_error("timezone", _("An interval has no time zone."))
+        if {"task", "args", "kwargs"} <= cleaned.keys():
+            error = call_error(cleaned["task"], cleaned["args"], cleaned["kwargs"])
+            if error:
+                self.add_error("args", error)
+        return cleaned
+
+    def plan(self, *, by: str) -> list[str]:
+        """Set what follows from the form, and return the names of those columns.
+
+        When it is due next follows from its timing and its switch; why it is off from
+        who, *by* name, switched it off.
+        """
+        columns: list[str] = []
+        if self.instance.pk is None or _TIMING & set(self.changed_data):
+            plan(self.instance)
+            columns += ["anchor_at", "next_fire_at"]
+        if "enabled" in self.changed_data:
+            self.instance.disabled_reason = "" if self.instance.enabled else f"by {by}"
+            columns.append("disabled_reason")
+        return columns
+
+
+def call_error(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """Why a task cannot be called so; empty if it can, or if its code is not here."""
+    task = declared_task(name)
+    return bind(task, args, kwargs) if task else ""

@@ -1,0 +1,50 @@
+"""What a task's function says of its parameters."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..task import Task
+
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+def signature_of(task: Task[Any, Any]) -> inspect.Signature | None:
+    """The signature a caller sees, without the context; None where Python has none."""
+    try:
+        signature = inspect.signature(task.func)
+    except (TypeError, ValueError):
+        return None
+    if not task.takes_context:
+        return signature
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def call_text(task: Task[Any, Any]) -> str:
+    """How the task is called, as Python writes it: ``send(to: str, copies=1)``."""
+    signature = signature_of(task)
+    return f"{task.name}{signature if signature is not None else '(...)'}"
+
+
+def positional_names(task: Task[Any, Any]) -> list[str]:
+    """The names of the parameters that positional arguments fall to, in order."""
+    signature = signature_of(task)
+    if signature is None:
+        return []
+    parameters = signature.parameters.values()
+    return [item.name for item in parameters if item.kind in _POSITIONAL]
+
+
+def bind(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Why the task cannot be called with these arguments; empty if it can."""
+    signature = signature_of(task)
+    if signature is None:
+        return ""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return f"{call_text(task)}: {error}"
+    return ""

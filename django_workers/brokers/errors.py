@@ -1,0 +1,77 @@
+"""What a database error means for whoever has to write something: one table."""
+
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+# SQLSTATE classes: connection, rollback (deadlock, serialization), resources, object
+# not in state (lock not available), operator intervention, system error.
+_TRANSIENT_CLASSES: Final = ("08", "40", "53", "55", "57", "58")
+# A server that has become read-only (failover); sessions ended by a time limit while
+# idle in a transaction, or within one: another connection will do.
+_TRANSIENT_STATES: Final = ("25006", "25P03", "25P04")
+# MySQL and MariaDB: disk full; memory; too many connections; shutdown; forced close;
+# table full; threads; network; user limits; lock wait; lock table full; deadlock;
+# interrupted; read-only; killed; time limits; gone away, lost, broken off.
+# fmt: off
+_TRANSIENT_NUMBERS: Final = frozenset({
+    1021, 1037, 1038, 1040, 1041, 1053, 1080, 1114, 1135, 1158, 1159, 1160, 1161,
+    1203, 1205, 1206, 1213, 1226, 1290, 1317, 1836, 1927, 1969, 3024, 4031,
+    2002, 2003, 2006, 2013, 2026, 2027, 2055,
+})
+# fmt: on
+# The statement was ended by a time limit: less of it may do.
+_TOO_SLOW: Final = ("57014", 1969, 3024)
+_SQLITE_WORDS: Final = ("locked", "busy", "disk", "unable to open", "readonly")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed later, on a new connection.
+
+    False means that the data or the statement is at fault: trying the whole batch
+    again would fail for ever.
+    """
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, DatabaseError):
+        return isinstance(error, OSError)
+    state = _state_of(error)
+    if isinstance(state, str):
+        return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+    if not isinstance(error, OperationalError):
+        return False
+    if state is not None:
+        return state in _TRANSIENT_NUMBERS
+    cause = error.__cause__
+    if type(cause).__module__.startswith("sqlite3"):
+        return any(word in str(error).lower() for word in _SQLITE_WORDS)
+    return True  # a lost connection has no SQLSTATE
+
+
+def is_too_slow(error: BaseException) -> bool:
+    """Whether a time limit of the database's own ended the statement.
+
+    As a whole it may never succeed, however often it is tried.
+    """
+    return isinstance(error, DatabaseError) and _state_of(error) in _TOO_SLOW
+
+
+def code_of(error: BaseException) -> str:
+    """Name an error by a short constant, free of the data it was about."""
+    state = _state_of(error)
+    if isinstance(state, str):
+        return f"SQLSTATE {state}"
+    if state is not None:
+        return f"error {state}"
+    return type(error).__name__
+
+
+def _state_of(error: BaseException) -> str | int | None:
+    """Read the error's SQLSTATE, or its number on MySQL and MariaDB."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    if isinstance(state, str) and state:
+        return state
+    if not isinstance(error, DatabaseError):
+        return None
+    number = error.args[0] if error.args else None
+    return number if isinstance(number, int) else None

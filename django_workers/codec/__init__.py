@@ -1,0 +1,14 @@
+"""What goes into the database as text: strict JSON, and the story of an exception."""
+
+from .error_text import ERROR_LIMIT, describe_exception, storable_text
+from .json_text import LIMIT_BYTES, MAX_DEPTH, decode, encode
+
+__all__ = [
+    "ERROR_LIMIT",
+    "LIMIT_BYTES",
+    "MAX_DEPTH",
+    "decode",
+    "describe_exception",
+    "encode",
+    "storable_text",
+]

@@ -1,0 +1,1 @@
+"""What runs: launcher, supervisor, children, and the rooms they are built from."""

@@ -1,0 +1,128 @@
+"""A process that runs tasks: it knows no queue, only frames from its supervisor."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections as django_connections
+
+from ..conf import RuntimeSettings
+from ..exceptions import JobCancelled, TaskTimeout
+from ..schedules import declared_schedules, policies_of
+from ..task import list_tasks, registry
+from . import connections, wire
+from .aftermath import Aftermath
+from .execution import Execution
+from .executors import ThreadsExecutor
+from .executors.aio import LoopThread
+from .page import SharedPage
+from .wire import Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildOptions:
+    """What a child is told at its start."""
+
+    worker_id: str
+    slots: int
+    settings: RuntimeSettings
+
+
+class Child:
+    """Wires one process together: reader, executor, watchdog, aftermath."""
+
+    def __init__(
+        self, sock: socket.socket, page_fd: int, options: ChildOptions
+    ) -> None:
+        """Build everything and start the executor's threads."""
+        self._options = options
+        self._wire = Wire(sock)
+        self._page = SharedPage(page_fd, options.slots)
+        self._stopping = threading.Event()
+        self._execution = Execution(
+            worker_id=options.worker_id,
+            settings=options.settings,
+            loop=LoopThread(options.slots),
+            stopping=self._stopping.is_set,
+        )
+        self._aftermath = Aftermath(self._execution)
+        self._executor = ThreadsExecutor(
+            slots=options.slots,
+            run=self._execution.run,
+            start=self._page.start,
+            dropped=self._execution.dropped,
+            report=self._report,
+            watch=self._watch,
+            on_idle=connections.when_idle,
+        )
+
+    def run(self) -> None:
+        """Say hello, then work off frames until the supervisor is gone."""
+        self._wire.send(wire.BOOT, self._hello())
+        while (frame := self._wire.receive()) is not None:
+            kind, payload = frame
+            if kind == wire.JOBS:
+                self._executor.put((work[0], work) for work in payload)
+            elif kind == wire.ACKS:
+                self._aftermath.acknowledge(payload)
+            elif kind == wire.CANCEL:
+                for number, reason in payload:
+                    self._execution.cancel(self._executor.slots, number, reason)
+            elif kind == wire.EVENT:
+                self._aftermath.tell(*payload)
+            elif kind == wire.STOPPING:
+                self._stopping.set()
+        self._executor.stop()
+        self._aftermath.finish(timeout=2.0)
+
+    def _hello(self) -> dict[str, Any]:
+        tasks = list_tasks()
+        return {
+            "pid": os.getpid(),
+            "tasks": registry.names(self._options.settings.tasks),
+            "policies": policies_of(tasks),
+            "schedules": declared_schedules(tasks, self._options.settings.schedules),
+        }
+
+    def _report(self, reports: list[tuple[Any, ...]]) -> None:
+        try:
+            self._wire.send(wire.DONE, reports)
+        except OSError:
+            os._exit(1)  # nobody is left to tell; the jobs are taken back elsewhere
+
+    def _watch(self) -> None:
+        """Ask what has run out of time to end, and tell of what does not."""
+        now = time.monotonic()
+        grace = self._options.settings.cancel_grace
+        for slot in self._executor.slots:
+            if not slot.number or slot.reported:
+                continue
+            if slot.asked is None:
+                if slot.deadline is not None and now >= slot.deadline:
+                    slot.ask(TaskTimeout, now=now)
+                elif slot.cancel_at is not None and now >= slot.cancel_at:
+                    slot.ask(JobCancelled, now=now)
+            elif now - slot.asked_at >= grace:
+                slot.reported = True
+                self._execution.give_up(
+                    slot.number, timed_out=slot.asked is TaskTimeout
+                )
+                self._wire.send(wire.STUCK, (slot.number, slot.asked is TaskTimeout))
+
+
+def main(sock: socket.socket, page_fd: int, options: ChildOptions) -> None:
+    """Run a child in this process until its supervisor is gone; never returns."""
+    # Not SIG_IGN: what a task starts with exec would inherit that and never stop.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    # Whatever was open before the fork belongs to the parent.
+    for connection in django_connections.all(initialized_only=True):
+        connection.connection = None
+    try:
+        Child(sock, page_fd, options).run()
+    finally:
+        os._exit(0)

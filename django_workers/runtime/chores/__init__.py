@@ -1,0 +1,8 @@
+"""The small repeated duties of a supervisor.
+
+Each is safe to run on all hosts at once.
+"""
+
+from .keeper import Chores
+
+__all__ = ["Chores"]

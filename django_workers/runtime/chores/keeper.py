@@ -1,0 +1,88 @@
+"""Which chore is due when."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ...brokers import Broker
+from ...conf import RuntimeSettings
+from ..lease import Trust, paused_queues
+from .promoter import Promoter
+from .pruner import Pruner
+from .rescuer import Rescuer
+from .scheduler import Scheduler
+
+# The keeper looks at due times at least this often.
+TICK_SECONDS: Final = 1.0
+
+
+class Chores:
+    """All chores of one supervisor; the keeper's thread runs them."""
+
+    def __init__(
+        self, broker: Broker, *, settings: RuntimeSettings, tell: Callable[..., Any]
+    ) -> None:
+        """Run nothing yet; `tell` has signals sent where user code may run."""
+        self._broker = broker
+        self._settings = settings
+        self._promoter = Promoter(broker)
+        self._scheduler = Scheduler(broker, tell)
+        self._rescuer = Rescuer(broker, tell)
+        self._pruner = Pruner(broker, settings)
+        self._due: dict[str, float] = {
+            "rescue": 0.0,
+            "prune": time.monotonic() + _jittered(60.0),
+        }
+
+    @property
+    def promoted_nothing(self) -> bool:
+        """Whether the last promotion found nothing due."""
+        return self._promoter.idle
+
+    def declare(
+        self, schedules: Sequence[Mapping[str, Any]], *, known: Iterable[str]
+    ) -> None:
+        """Bring the schedules that code declares into their table."""
+        self._scheduler.declare(schedules, known=known)
+
+    def schedule_count(self) -> int:
+        """How many schedules are enabled."""
+        return self._scheduler.count()
+
+    def paused_queues(self) -> list[str]:
+        """The queues nobody may claim from now."""
+        return paused_queues(self._broker)
+
+    def run(self, trust: Trust, *, policies: Mapping[str, Any]) -> bool:
+        """Run what is due. Returns whether jobs became ready."""
+        moved = self._scheduler.fire(policies) > 0
+        moved = self._promoter.promote() > 0 or moved
+        if self._is_due("rescue", self._settings.stale_check_interval):
+            moved = self._rescuer.rescue(trust) > 0 or moved
+        if self._is_due("prune", 60.0):
+            self._pruner.prune()
+        return moved
+
+    def expect(self, seconds: float) -> bool:
+        """Note that a job is due so soon; whether the keeper should look up."""
+        return seconds < TICK_SECONDS and self._promoter.expect(seconds)
+
+    def pause(self, most: float) -> float:
+        """Seconds until the keeper is needed again, at most `most`."""
+        dues = (self._promoter.next_due, self._scheduler.next_due)
+        return max(
+            0.001, min(TICK_SECONDS, most, *(due for due in dues if due is not None))
+        )
+
+    def _is_due(self, chore: str, interval: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[chore]:
+            return False
+        self._due[chore] = now + _jittered(interval)
+        return True
+
+
+def _jittered(interval: float) -> float:
+    """The interval with some jitter, so that hosts do not march in step."""
+    return interval * random.uniform(0.75, 1.25)

@@ -1,0 +1,55 @@
+"""Find workers that stopped answering and take their jobs back."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...brokers import Broker
+from ...models import JobStatus
+from ..lease import Trust, mark_lost
+
+logger = logging.getLogger("django_workers.worker")
+
+BATCH_SIZE: Final = 500
+
+
+class Rescuer:
+    """Rescues in bounded batches, and only when our own eyes can be trusted."""
+
+    def __init__(self, broker: Broker, tell: Callable[..., Any]) -> None:
+        """`tell(signal, **values)` has a signal sent where user code may run."""
+        self._broker = broker
+        self._tell = tell
+
+    def rescue(self, trust: Trust) -> int:
+        """Mark the dead, take back what they held; how many jobs."""
+        if trust.may_rescue:
+            for session, worker_id in mark_lost(self._broker):
+                logger.error("Worker %s stopped answering", worker_id)
+                self._tell(
+                    "worker_stopped",
+                    session_id=str(session),
+                    worker_id=worker_id,
+                    reason="its lease ran out",
+                )
+        total = 0
+        while True:
+            rescued = self._broker.rescue(BATCH_SIZE)
+            for item in rescued:
+                logger.warning("Rescued job %s: %s", item.job_id, item.reason)
+                self._tell(
+                    "job_rescued",
+                    job_id=item.job_id,
+                    session_id=str(item.session),
+                    reason=item.reason,
+                )
+                if item.status == JobStatus.FAILED:
+                    self._tell(
+                        "job_ended",
+                        job_id=item.job_id,
+                        backend=item.backend,
+                        status=item.status,
+                    )
+            total += len(rescued)
+            if len(rescued) < BATCH_SIZE:
+                return total

@@ -1,0 +1,456 @@
+"""Process 1 of `runworkers`: forks the supervisor and the children, and reaps them.
+
+One thread, Django loaded, no connection, no user call: so forking is safe and a child
+is ready in milliseconds. Where that cannot be had - a platform without fork, or a
+project whose start-up has left threads running - processes are spawned instead.
+
+A signal handler only sets a flag. What dies is replaced: at once after a healthy life,
+with growing pauses otherwise, and not at all after too many deaths at birth.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import connections
+
+from . import child as child_room
+from . import wire
+from .child import ChildOptions
+from .page import new_page
+from .processes import die_with_parent, flush, own_group, say
+from .spawn import spawn
+from .supervisor import EXIT_LEASE_LOST, EXIT_OK, Supervisor, SupervisorOptions
+from .wire import ControlWire
+
+# A process that has lived for so long was healthy: its death is no streak.
+HEALTHY_SECONDS: Final = 5.0
+FIRST_PAUSE_SECONDS: Final = 0.2
+MOST_PAUSE_SECONDS: Final = 30.0
+# Deaths in a row before any child became ready after which the launcher gives up.
+MOST_BIRTH_DEATHS: Final = 5
+# A child that has not said hello by then is killed and replaced.
+HELLO_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.5
+# How long children may send their last signals once the supervisor has ended.
+LAST_WORDS_SECONDS: Final = 3.0
+EXIT_SUPERVISOR: Final = 6
+
+StartMethod = str
+
+
+@dataclass(slots=True)
+class _Process:
+    """A child as the launcher knows it."""
+
+    index: int
+    pid: int
+    born: float
+    ready: bool = False
+    retired: bool = False
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class _Streak:
+    """Deaths in a row, and when the next start may be tried."""
+
+    deaths: int = 0
+    not_before: float = 0.0
+
+    def died(self, *, lived: float, now: float) -> None:
+        """Count a death; one after a healthy life starts a new streak."""
+        self.deaths = 1 if lived >= HEALTHY_SECONDS else self.deaths + 1
+        pause = FIRST_PAUSE_SECONDS * 2 ** min(10, self.deaths - 1)
+        # The first death costs no time: its jobs wait.
+        pause = 0.0 if self.deaths == 1 else min(MOST_PAUSE_SECONDS, pause)
+        self.not_before = now + pause
+
+
+class Launcher:
+    """Keeps one supervisor and its children alive until told to stop."""
+
+    def __init__(
+        self,
+        supervisor: SupervisorOptions,
+        child: ChildOptions,
+        *,
+        slots: list[int],
+        renew: Callable[[SupervisorOptions], SupervisorOptions],
+        start_method: StartMethod = "auto",
+        watch: Callable[[], str] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        `slots` holds the number of slots of each child; `renew` gives a supervisor
+        that is started again a fresh session. `watch` is asked twice a second and
+        names a changed file to make the launcher stop everything and return.
+        """
+        self._supervisor_options = supervisor
+        self._child_options = child
+        self._slots = slots
+        self._renew = renew
+        self._forks = _can_fork(start_method)
+        self._watch = watch
+        self._children: dict[int, _Process] = {}
+        self._supervisor = 0
+        self._supervisor_born = 0.0
+        self._control: ControlWire | None = None
+        self._child_streak = _Streak()
+        self._supervisor_streak = _Streak()
+        self._next_index = 0
+        self._wanted: list[int] = list(slots)
+        self._signals = 0
+        self._draining = False
+        self._any_ready = False
+        self._gave_up = False
+        # The file whose change ended run(), if one did.
+        self.changed = ""
+
+    def run(self) -> int:
+        """Run until the supervisor has ended on purpose; its exit code."""
+        with _Alarm(self._signalled) as alarm:
+            self._start_supervisor()
+            looked = time.monotonic()
+            while True:
+                self._replace_dead()
+                self._wait(alarm)
+                code = self._reap()
+                if code is not None:
+                    if self._signals:
+                        self.changed = ""
+                    return code
+                self._pass_signals_on()
+                now = time.monotonic()
+                if now - looked >= LOOK_SECONDS:
+                    looked = now
+                    self._kill_silent(now)
+                    self._look_for_changes()
+
+    # Starting
+
+    def _start_supervisor(self) -> None:
+        mine, theirs = socket.socketpair()
+        options = self._supervisor_options
+        if self._forks:
+            pid = self._fork(
+                lambda: Supervisor(theirs, options).run(), close=[mine.fileno()]
+            )
+        else:
+            pid = spawn("supervisor", theirs, None, options)
+        theirs.close()
+        self._control = ControlWire(mine)
+        self._supervisor, self._supervisor_born = pid, time.monotonic()
+
+    def _start_child(self, slots: int) -> None:
+        mine, theirs = socket.socketpair()
+        page = new_page(slots)
+        options = self._child_options_of(slots)
+        if self._forks:
+            closing = [mine.fileno()]
+            if self._control is not None:
+                closing.append(self._control.fileno())
+            pid = self._fork(
+                lambda: child_room.main(theirs, page, options), close=closing
+            )
+        else:
+            pid = spawn("child", theirs, page, options)
+        theirs.close()
+        process = _Process(self._next_index, pid, time.monotonic())
+        self._next_index += 1
+        self._children[pid] = process
+        self._tell(wire.CHILD, (process.index, pid, slots), fds=(mine.fileno(), page))
+        mine.close()
+        os.close(page)
+
+    def _child_options_of(self, slots: int) -> ChildOptions:
+        options = self._child_options
+        return ChildOptions(
+            worker_id=options.worker_id, slots=slots, settings=options.settings
+        )
+
+    def _fork(self, main: Callable[[], int | None], *, close: list[int]) -> int:
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+        flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = EXIT_SUPERVISOR
+        try:
+            _become_child(parent)
+            for fd in close:
+                os.close(fd)
+            code = main() or 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            flush()
+            os._exit(code)
+
+    def _replace_dead(self) -> None:
+        now = time.monotonic()
+        if self._gave_up or (self._draining and not self._any_ready):
+            return
+        if not self._supervisor and now >= self._supervisor_streak.not_before:
+            self._start_supervisor()
+        if not self._supervisor or now < self._child_streak.not_before:
+            return
+        while self._wanted and not self._draining:
+            self._start_child(self._wanted.pop())
+
+    # Reaping
+
+    def _wait(self, alarm: "_Alarm") -> None:
+        sources: list[Any] = [alarm]
+        if self._control is not None:
+            sources.append(self._control)
+        ready, _, _ = select.select(sources, [], [], self._patience())
+        alarm.clear()
+        if self._control in ready:
+            self._listen()
+
+    def _patience(self) -> float:
+        waits = [LOOK_SECONDS]
+        now = time.monotonic()
+        if self._wanted:
+            waits.append(self._child_streak.not_before - now)
+        if not self._supervisor:
+            waits.append(self._supervisor_streak.not_before - now)
+        return max(0.005, min(waits))
+
+    def _listen(self) -> None:
+        assert self._control is not None
+        frames = self._control.receive()
+        if frames is None:
+            self._control.close()
+            self._control = None
+            return
+        for kind, pid, _fds in frames:
+            process = self._children.get(pid)
+            if process is None:
+                continue
+            if kind == wire.READY:
+                process.ready = self._any_ready = True
+            elif kind == wire.RETIRE and not process.retired:
+                process.retired = True
+                self._wanted.append(self._slots_of(process))
+            elif kind == wire.KILL:
+                process.killed = True
+                _kill_group(pid)
+
+    def _slots_of(self, process: _Process) -> int:
+        return self._slots[process.index % len(self._slots)]
+
+    def _reap(self) -> int | None:
+        """Bury the dead; the exit code once the supervisor has ended on purpose."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return None if self._supervisor == 0 and not self._draining else EXIT_OK
+            if pid == 0:
+                return None
+            if pid == self._supervisor:
+                code = self._supervisor_died(status)
+                if code is not None:
+                    return code
+            elif pid in self._children:
+                self._child_died(self._children.pop(pid), status, usage.ru_maxrss)
+
+    def _supervisor_died(self, status: int) -> int | None:
+        """Its children cannot go on without it: end them, and start afresh or stop."""
+        now = time.monotonic()
+        self._supervisor = 0
+        code = os.waitstatus_to_exitcode(status)
+        failed = code in (EXIT_SUPERVISOR, EXIT_LEASE_LOST) or code < 0
+        if not failed:
+            self._hear_children_out(now + LAST_WORDS_SECONDS)
+        for pid in self._children:
+            _kill_group(pid)
+        for pid in self._children:
+            os.waitpid(pid, 0)
+        self._children.clear()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self._wanted = list(self._slots)
+        if failed:
+            if self._draining:
+                return EXIT_SUPERVISOR
+            if code != EXIT_LEASE_LOST:
+                say(f"The supervisor {_how(status)}: starting another")
+            self._supervisor_streak.died(lived=now - self._supervisor_born, now=now)
+            if self._supervisor_streak.deaths > MOST_BIRTH_DEATHS:
+                return EXIT_SUPERVISOR
+            self._supervisor_options = self._renew(self._supervisor_options)
+            return None
+        return code
+
+    def _hear_children_out(self, until: float) -> None:
+        """Let idle children end by themselves: receivers may still be at work."""
+        while self._children and time.monotonic() < until:
+            pid, _status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                self._children.pop(pid, None)
+                _kill_strays(pid)
+            else:
+                time.sleep(0.005)
+
+    def _child_died(self, process: _Process, status: int, peak_kib: int) -> None:
+        now = time.monotonic()
+        _kill_strays(process.pid)
+        how = f"{_how(status)} (peak memory {peak_kib // 1024} MiB)"
+        self._tell(wire.DIED, (process.pid, how))
+        if process.retired or self._draining:
+            return
+        self._wanted.append(self._slots_of(process))
+        if process.killed:
+            return
+        self._child_streak.died(lived=now - process.born, now=now)
+        if process.ready:
+            self._child_streak.deaths = min(self._child_streak.deaths, 3)
+        elif not self._any_ready and self._child_streak.deaths >= MOST_BIRTH_DEATHS:
+            self._gave_up = True
+            self._tell(
+                wire.BOOT,
+                f"{self._child_streak.deaths} processes in a row died before they were "
+                f"ready, the last one {how}: giving up. Its traceback stands above.",
+            )
+
+    def _kill_silent(self, now: float) -> None:
+        for process in self._children.values():
+            if not process.ready and now - process.born > HELLO_SECONDS:
+                say(f"Process {process.pid} did not get ready: killed")
+                _kill_group(process.pid)
+
+    # Signals and changes
+
+    def _signalled(self) -> None:
+        self._signals += 1
+
+    def _pass_signals_on(self) -> None:
+        while self._signals:
+            self._signals -= 1
+            if self.changed:
+                self.changed = ""  # it was stopping to restart; now it just stops
+            elif not self._draining:
+                self._draining = True
+                self._tell(wire.DRAIN, "signal")
+                if not self._supervisor:
+                    self._gave_up = True
+            else:
+                self._tell(wire.HURRY)
+
+    def _look_for_changes(self) -> None:
+        if self._watch is None or self._draining:
+            return
+        changed = self._watch()
+        if changed:
+            self.changed = changed
+            self._draining = True
+            self._tell(wire.DRAIN, f"{changed} has changed")
+
+    def _tell(
+        self, kind: str, payload: object = None, fds: tuple[int, ...] = ()
+    ) -> None:
+        if self._control is None:
+            return
+        try:
+            self._control.send(kind, payload, fds)
+        except OSError:
+            pass  # its death is noticed by waiting for it
+
+
+class _Alarm:
+    """Wakes select() on a signal, and counts those that ask to stop."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._before: dict[int, object] = {}
+        self._wakeup = -1
+
+    def fileno(self) -> int:
+        """The descriptor, for select()."""
+        return self._read.fileno()
+
+    def __enter__(self) -> "_Alarm":
+        self._wakeup = signal.set_wakeup_fd(
+            self._write.fileno(), warn_on_full_buffer=False
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, lambda *_: self._stop())
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._read.close()
+        self._write.close()
+
+    def clear(self) -> None:
+        """Forget what has woken us."""
+        try:
+            while self._read.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+
+def _can_fork(method: StartMethod) -> bool:
+    """Whether processes are forked: on Linux, and only from a single thread."""
+    if method != "auto":
+        return method == "fork"
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def _become_child(parent: int) -> None:
+    """Leave the launcher's group and signals behind, but not its life."""
+    own_group()
+    die_with_parent(parent)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a process and everything it has started."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _kill_strays(group: int) -> None:
+    """Kill what a dead child has left running in its group."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

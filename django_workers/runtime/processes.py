@@ -1,0 +1,52 @@
+"""What the operating system is asked about processes."""
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def own_group() -> None:
+    """Lead a session of one's own: no terminal's Ctrl+C, and killable as a group."""
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # it leads one already
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent dies (Linux); end now if it is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def say(text: str) -> None:
+    """Print a line for whoever reads along; nobody reading must not end a worker."""
+    try:
+        print(text, flush=True)  # noqa: T201 - what an operator reads
+    except (OSError, ValueError):
+        _silence()
+
+
+def flush() -> None:
+    """Hand on what has been printed, as far as anybody takes it."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _silence()
+
+
+def _silence() -> None:
+    """Let what is printed from now on vanish, at the interpreter's end too."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

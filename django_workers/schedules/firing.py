@@ -1,0 +1,235 @@
+"""Fire what is due: one job per slot, however many hosts look at the clock."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import Min, Q, QuerySet
+
+from .. import codec
+from ..brokers import Broker, Lane, NewJob, broker_for
+from ..conf import priority_of, runtime_settings
+from ..dialect import DatabaseNow
+from ..discovery import autodiscover
+from ..exceptions import UnknownTask
+from ..ids import uuid7
+from ..models import Job, Schedule
+from ..task import QUEUE_PATTERN, Task, registry
+from .reasons import CANNOT_FIRE, ENDED, UNKNOWN_TASK
+from .slots import plan_from
+
+logger = logging.getLogger("django_workers.scheduler")
+
+# A schedule that is due but left to another worker is looked at again after this long.
+LOOK_AGAIN_SECONDS: Final = 1.0
+
+Policies = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fired:
+    """A job made for a slot of a schedule."""
+
+    schedule: str
+    job_id: UUID
+    slot: datetime
+    lane: Lane
+
+
+class _NotPossible(Exception):
+    """The schedule cannot fire; the message is the reason to switch it off."""
+
+
+def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]:
+    """Fire at most *limit* due schedules; return what was fired here.
+
+    `policies` comes from policies_of(). Each schedule is fired in a transaction of its
+    own, for its latest slot only: after an outage there is one run, never a flood.
+    Whoever moves `next_fire_at` first makes the job, and a unique constraint over
+    (schedule, slot) stands behind that.
+
+    A schedule that cannot fire is switched off with its reason while the others go
+    on. One whose task only another living worker knows is left to that one.
+    """
+    broker = broker_for(using)
+    fired: list[Fired] = []
+    for row in _due(using).order_by("next_fire_at", "id")[:limit]:
+        try:
+            made = _fire(broker, row, policies)
+        except _NotPossible as error:
+            _switch_off(row, str(error))
+        except (ValueError, TypeError, OverflowError, DataError) as error:
+            _switch_off(row, f"{CANNOT_FIRE}: {error}")
+        else:
+            if made is not None:
+                fired.append(made)
+    return fired
+
+
+def seconds_until_next(using: str) -> float | None:
+    """Seconds until a schedule is due again; None when none is.
+
+    Counts as due in a second what is due now: it has just been left to another worker.
+    """
+    now = broker_for(using).now()
+    enabled = Schedule.objects.using(using).filter(enabled=True)
+    first = enabled.filter(next_fire_at__gt=now).aggregate(at=Min("next_fire_at"))["at"]
+    waits = [] if first is None else [(first - now).total_seconds()]
+    if _due(using).exists():
+        waits.append(LOOK_AGAIN_SECONDS)
+    return min(waits, default=None)
+
+
+def run_now(schedule: Schedule, *, by: str = "") -> str:
+    """Enqueue the job of *schedule* at once, beside its slots; return the job's id.
+
+    Works for one that is switched off too. `by` is kept in the job's metadata. Raises
+    UnknownTask, and what `Task.enqueue()` raises for a queue, priority or arguments
+    that cannot work.
+    """
+    task = _task_of(schedule.task)
+    changes: dict[str, Any] = {"priority": schedule.priority}
+    if by:
+        changes["metadata"] = {**task.metadata, "triggered_by": by}
+    task = task.using(
+        queue_name=schedule.queue or None, backend=schedule.backend, **changes
+    )
+    backend: Any = task.get_backend()
+    with transaction.atomic(using=schedule._state.db):
+        if hasattr(backend, "prepare"):
+            prepared = backend.prepare(task, schedule.args, schedule.kwargs)
+            job = replace(prepared.job, schedule_id=schedule.pk)
+            result = backend.store(replace(prepared, job=job))
+            _rows(schedule).update(last_fire_at=DatabaseNow(), last_job=job.id)
+        else:  # a backend that is not ours, in a test's settings
+            result = backend.enqueue(task, schedule.args, schedule.kwargs)
+    return str(result.id)
+
+
+def _task_of(name: str) -> Task[Any, Any]:
+    try:
+        return registry.get(name)
+    except UnknownTask:
+        autodiscover(runtime_settings().autodiscover)
+        return registry.get(name)
+
+
+def _due(using: str) -> QuerySet[Schedule]:
+    """Find what is due, and what nobody has planned yet: rows made by hand."""
+    return Schedule.objects.using(using).filter(
+        Q(next_fire_at__lte=DatabaseNow()) | Q(next_fire_at__isnull=True), enabled=True
+    )
+
+
+def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
+    now = broker.now()
+    if row.next_fire_at is None:
+        _replan(row, now)
+        return None
+    timing = row.timing
+    slot = timing.latest_before(now, anchor=row.anchor_at)
+    if slot is None or slot < row.next_fire_at:
+        # Its timing was changed behind our back: no run at a moment it does not name.
+        _replan(row, now)
+        return None
+    policy = policies.get(row.task)
+    if policy is None:
+        if broker.known_elsewhere(row.task):
+            return None
+        raise _NotPossible(f"{UNKNOWN_TASK}: {row.task}")
+    job = _new_job(row, policy, slot=slot, now=now)
+    try:
+        with broker.transaction():
+            if not _take(row, timing.next_after(now, anchor=row.anchor_at), job.id):
+                return None
+            broker.enqueue([job])
+    except IntegrityError as error:
+        if (
+            not Job.objects.using(broker.using)
+            .filter(schedule_id=row.pk, slot=slot)
+            .exists()
+        ):
+            raise _NotPossible(f"{CANNOT_FIRE}: {error}") from error
+        # Fired by another; only the next slot is left to write.
+        _replan(row, now)
+        return None
+    return Fired(
+        schedule=row.name, job_id=job.id, slot=slot, lane=Lane(job.queue, job.priority)
+    )
+
+
+def _take(row: Schedule, next_fire_at: datetime | None, job_id: UUID) -> bool:
+    """Move the schedule on to its next slot; False when another was faster."""
+    changes: dict[str, Any] = {"next_fire_at": next_fire_at}
+    if next_fire_at is None:
+        changes |= {"enabled": False, "disabled_reason": ENDED}
+    return bool(
+        _unmoved(row).update(last_fire_at=DatabaseNow(), last_job=job_id, **changes)
+    )
+
+
+def _replan(row: Schedule, now: datetime) -> None:
+    """Write when the schedule is due next, unless another has done so."""
+    unmoved = _unmoved(row)
+    if row.next_fire_at is None:
+        plan_from(row, now)
+    else:
+        row.next_fire_at = row.timing.next_after(now, anchor=row.anchor_at)
+    if row.next_fire_at is None:
+        raise _NotPossible(ENDED)
+    unmoved.update(next_fire_at=row.next_fire_at, anchor_at=row.anchor_at)
+
+
+def _new_job(
+    row: Schedule, policy: Mapping[str, Any], *, slot: datetime, now: datetime
+) -> NewJob:
+    queue = row.queue or policy["queue"]
+    if not QUEUE_PATTERN.fullmatch(queue):
+        raise ValueError(f"{queue!r} cannot name a queue")
+    if not isinstance(row.args, list) or not isinstance(row.kwargs, dict):
+        raise TypeError("arguments are a list, keyword arguments an object")
+    return NewJob(
+        id=uuid7(),
+        backend=row.backend,
+        task=policy["task"],
+        queue=queue,
+        priority=priority_of(
+            policy["priority"] if row.priority is None else row.priority
+        ),
+        args=codec.encode(row.args, path="args"),
+        kwargs=codec.encode(row.kwargs, path="kwargs"),
+        max_attempts=policy["max_attempts"],
+        timeout=policy["timeout"],
+        on_crash=policy["on_crash"],
+        expires_at=_instant(policy["expires"], now),
+        retry_until=_instant(policy["retry_until"], now),
+        tags=policy["tags"],
+        metadata=policy["metadata"],
+        schedule_id=row.pk,
+        slot=slot,
+    )
+
+
+def _instant(deadline: float | str | None, now: datetime) -> datetime | None:
+    if deadline is None:
+        return None
+    if isinstance(deadline, str):
+        return datetime.fromisoformat(deadline)
+    return now + timedelta(seconds=deadline)
+
+
+def _switch_off(row: Schedule, reason: str) -> None:
+    logger.error("Schedule %s is switched off: %s", row.name, reason)
+    _rows(row).filter(enabled=True).update(enabled=False, disabled_reason=reason[:255])
+
+
+def _unmoved(row: Schedule) -> QuerySet[Schedule]:
+    return _rows(row).filter(enabled=True, next_fire_at=row.next_fire_at)
+
+
+def _rows(row: Schedule) -> QuerySet[Schedule]:
+    return Schedule.objects.using(row._state.db).filter(pk=row.pk)

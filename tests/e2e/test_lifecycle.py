@@ -1,0 +1,304 @@
+"""How a worker starts, drains, hurries, ends by itself, and what it says of it."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import django_workers
+from django_workers.models import Job, WorkerSession
+from tests import tasks
+from tests.e2e.jobs import (
+    all_ended,
+    attempts_of,
+    ended,
+    job_of,
+    lines,
+    outcomes_of,
+    settings_of,
+    wait_for_lines,
+)
+from tests.support import ROOT, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+# Starting
+
+
+def test_the_banner_says_what_runs_here(run_worker):
+    with run_worker(
+        *("--worker-id", "shown", "--queues", "a,b"),
+        *("--processes", "2", "--concurrency", "3"),
+    ) as worker:
+        said = worker.output()
+
+    assert said.startswith(f"django_workers {django_workers.__version__}\n")
+    assert "\n  worker     shown\n" in said
+    assert "\n  queues     a, b\n" in said
+    assert "\n  children   2, 3 slots\n" in said
+    assert "\n  schedules  0\n" in said
+    assert "woken by " in said
+
+
+def test_what_a_worker_says_reaches_a_pipe_at_once(database_url):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "django", "runworkers"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONUNBUFFERED": "",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("Ready.") for line in process.stdout)
+        # Whoever read it is gone: that must not stop anything.
+        process.stdout.close()
+        failed = tasks.leave_transaction_open.enqueue_many([((), {})] * 5)
+        all_ended(failed)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert WorkerSession.objects.get().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "code", "said"),
+    [
+        (["--backend", "nope"], {}, 2, "TASKS has no backend 'nope'"),
+        (["--processes", "x"], {}, 2, "invalid int value"),
+        (["--processes", "-1"], {}, 1, "must be a whole number, zero or more"),
+        ([], {"CONCURENCY": 3}, 1, "Did you mean 'CONCURRENCY'?"),
+        ([], {"AUTODISCOVER": ["no.such.module"]}, 1, "names 'no.such.module'"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(
+    run_worker, arguments, settings, code, said
+):
+    with run_worker(
+        *arguments, env=settings_of(**settings), wait_until_ready=False
+    ) as worker:
+        assert worker.wait() == code
+        assert said in worker.output()
+        assert "Traceback" not in worker.output()
+
+
+def test_a_project_whose_processes_cannot_boot_ends_the_worker(run_worker):
+    env = settings_of(AUTODISCOVER=["tasks", "tests.e2e.dies_at_birth"])
+    with run_worker(env=env, wait_until_ready=False) as worker:
+        assert worker.wait() == 3
+        assert "5 processes in a row died before they were ready" in worker.output()
+
+
+# Draining
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_lets_running_jobs_finish(run_worker, tmp_path, number):
+    path = tmp_path / "runs"
+    results = tasks.note_process.enqueue_many(
+        [((str(path), str(n), 1.0), {}) for n in range(6)]
+    )
+    with run_worker("--processes", "1", "--concurrency", "2") as worker:
+        wait_for_lines(path, 2)
+
+        assert worker.stop(number) == 0
+
+        said = worker.output()
+    assert "Draining: waiting up to 25 s for 2 running jobs." in said
+    assert "Stopped: 2 finished" in said
+    jobs = [job_of(result) for result in results]
+    assert [job.status for job in jobs] == ["successful"] * 2 + ["ready"] * 4
+    assert len(lines(path)) == 2
+    for job in jobs[2:]:
+        assert (job.attempts, job.crashes, job.interruptions) == (0, 0, 0)
+        assert attempts_of(job) == []
+    session = WorkerSession.objects.get()
+    assert (session.state, session.stop_reason) == ("stopped", "signal")
+    assert session.stopped_at is not None
+
+
+def test_a_task_may_look_whether_its_worker_drains(run_worker, tmp_path):
+    path = tmp_path / "began"
+    result = tasks.until_shutdown.enqueue(str(path))
+    with run_worker() as worker:
+        wait_for_lines(path, 1)
+
+        assert worker.stop() == 0
+
+    assert job_of(result).result == "left early"
+
+
+def test_the_second_signal_interrupts_what_runs(run_worker, tmp_path):
+    path = tmp_path / "runs"
+    again = tasks.note_process.enqueue(str(path), "again", 60)
+    once = tasks.note_process_once.enqueue(str(path), "once", 60)
+    with run_worker("--processes", "1") as worker:
+        wait_for_lines(path, 2)
+        worker.send()
+        worker.wait_for_output("Draining")
+        began = time.monotonic()
+
+        assert worker.stop() == 0
+
+        assert time.monotonic() - began < 3
+        assert "Stopped: 1 finished, 1 handed back." in worker.output()
+    job = job_of(again)
+    assert (job.status, outcomes_of(job)) == ("ready", ["interrupted"])
+    assert (job.attempts, job.crashes, job.interruptions) == (0, 0, 1)
+    # What must not run twice does not, and says so.
+    job = job_of(once)
+    assert (job.status, outcomes_of(job)) == ("failed", ["interrupted"])
+    with run_worker():
+        wait_for_lines(path, 3)
+
+
+def test_a_drain_has_an_end(run_worker, tmp_path):
+    path = tmp_path / "runs"
+    result = tasks.note_process.enqueue(str(path), "long", 60)
+    with run_worker("--shutdown-timeout", "1") as worker:
+        wait_for_lines(path, 1)
+        began = time.monotonic()
+
+        assert worker.stop() == 0
+
+        assert 1 <= time.monotonic() - began < 4
+    assert (job_of(result).status, outcomes_of(result)) == ("ready", ["interrupted"])
+
+
+def test_nothing_is_left_of_a_worker_that_has_ended(run_worker):
+    ended_job = tasks.add.enqueue(1, 2)
+    with run_worker() as worker:
+        ended(ended_job)
+
+        assert worker.stop() == 0
+
+        assert worker.tree() == []
+
+
+# Ending by itself
+
+
+def test_a_burst_ends_when_nothing_is_left(run_worker):
+    results = [
+        *tasks.add.enqueue_many([((n, n), {}) for n in range(300)]),
+        tasks.enqueue_another.enqueue(),
+        tasks.sleep.enqueue(0.5),
+    ]
+    later = tasks.noop.using(run_after=timedelta(hours=1)).enqueue()
+    with run_worker("--burst", wait_until_ready=False) as worker:
+        assert worker.wait() == 0
+
+    assert {job.status for job in all_ended(results)} == {"successful"}
+    assert not Job.objects.ready().exists()
+    assert job_of(later).status == "scheduled"
+    assert WorkerSession.objects.get().stop_reason == "nothing left"
+
+
+def test_a_burst_of_nothing_ends_at_once(run_worker):
+    began = time.monotonic()
+    with run_worker("--burst", wait_until_ready=False) as worker:
+        assert worker.wait() == 0
+    assert time.monotonic() - began < 6
+
+
+def test_a_worker_may_end_after_so_many_jobs(run_worker):
+    results = tasks.noop.enqueue_many([((), {})] * 10)
+    with run_worker("--max-jobs", "3", wait_until_ready=False) as worker:
+        assert worker.wait() == 0
+
+    statuses = [job_of(result).status for result in results]
+    assert statuses == ["successful"] * 3 + ["ready"] * 7
+    assert WorkerSession.objects.get().stop_reason == "maximum of jobs reached"
+
+
+def test_a_worker_may_end_after_so_many_failures_in_a_row(run_worker):
+    for _ in range(2):
+        tasks.fail.enqueue()
+    tasks.noop.enqueue()
+    tasks.fail.enqueue_many([((), {})] * 200)
+    with run_worker(
+        *("--max-failures", "3", "--concurrency", "1", "--no-prefetch"),
+        wait_until_ready=False,
+    ) as worker:
+        assert worker.wait() == 4
+        assert "3 jobs in a row have failed: stopping." in worker.output()
+
+    # Two, a success, three; and what ran while those three were being written down.
+    assert 5 <= Job.objects.filter(status="failed").count() < 50
+    assert Job.objects.filter(status="successful").count() == 1
+    assert not Job.objects.running().exists()
+
+
+# Restarting for changed code
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a module with a task, on the path of this process and of workers."""
+    package = tmp_path / "code_that_changes"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    module = package / "tasks.py"
+    module.write_text(_code(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield module
+    for name in ("code_that_changes.tasks", "code_that_changes"):
+        sys.modules.pop(name, None)
+
+
+def _code(version: int) -> str:
+    return (
+        "from django_workers.task import task\n\n\n"
+        "@task\n"
+        "def version() -> int:\n"
+        f"    return {version}\n"
+    )
+
+
+def _change(module: Path, code: str) -> None:
+    """Write a module so that its time of change tells, however fast this test is."""
+    module.write_text(code)
+    later = module.stat().st_mtime + 2
+    os.utime(module, (later, later))
+
+
+def test_changed_code_is_loaded_once_it_compiles(run_worker, project):
+    version = importlib.import_module("code_that_changes.tasks").version
+    env = {
+        **settings_of(AUTODISCOVER=["tasks", "code_that_changes.tasks"]),
+        "PYTHONPATH": str(project.parent.parent),
+    }
+    with run_worker("--reload", env=env) as worker:
+        assert ended(version.enqueue()).result == 1
+
+        _change(project, "def broken(:\n")
+        worker.wait_for_output("does not compile")
+        assert ended(version.enqueue()).result == 1
+
+        _change(project, _code(2))
+        worker.wait_for_output(f"{project} has changed: restarting")
+        wait_until(lambda: worker.output().count("Ready.") == 2, deadline=20)
+        assert ended(version.enqueue()).result == 2
+
+        assert worker.stop() == 0
+    states = WorkerSession.objects.order_by("id").values_list("state", "stop_reason")
+    assert list(states) == [
+        ("stopped", f"{project} has changed"),
+        ("stopped", "signal"),
+    ]
