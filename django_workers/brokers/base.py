@@ -116,6 +116,9 @@ class Broker:
     def __init__(self, using: str) -> None:
         """Build a broker on the database alias `using`; opens nothing."""
         self.using = using
+        # Is a claim on disk before its jobs are handed out? Where it may be otherwise
+        # (PostgreSQL), a server that crashes can forget claims: see claim() there.
+        self.durable_claims = True
 
     @property
     def connection(self) -> BaseDatabaseWrapper:
