@@ -5,10 +5,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Queue(models.Model):
-    """A queue that has been seen, with its pause.
+    """What is known of a queue besides its jobs: its pause.
 
-    Jobs need no such row: it appears when a worker first meets the queue or when
-    somebody pauses it.
+    Jobs need no such row. It appears when somebody first pauses the queue.
     """
 
     name = models.CharField(_("name"), max_length=128, primary_key=True)

@@ -16,14 +16,11 @@ from uuid import UUID
 from .. import signals
 from ..codec import decode
 from ..compat import TaskResultStatus, task_backends, task_finished
-from ..models import Job, Schedule, WorkerSession
+from ..models import Schedule, WorkerSession
 from . import connections
 from .execution import RETRY, SUCCEED, Execution, Report, Run, sender_of
 
 logger = logging.getLogger("django_workers.worker")
-
-# Senders of what the supervisor has sent here; the others are about a worker.
-_SENDERS: Final = {"schedule_fired": Schedule, "job_rescued": Job}
 
 # What the supervisor says of a report.
 STALE: Final = "stale"
@@ -47,9 +44,7 @@ class Aftermath:
         if name == "job_ended":
             self._later(lambda: announce_ended(**values))
             return
-        sender: Any = _SENDERS.get(name, WorkerSession)
-        signal = getattr(signals, name)
-        self._later(lambda: signal.send_robust(sender, **_typed(values)))
+        self._later(lambda: _send_event(name, values))
 
     def finish(self, timeout: float) -> None:
         """Send what is waiting, for at most `timeout` seconds."""
@@ -78,6 +73,18 @@ class Aftermath:
             known = self._execution.reported_or_given_up(number)
             if known is not None:
                 announce(*known, status)
+
+
+def _send_event(name: str, values: dict[str, Any]) -> None:
+    sender: type[Any] = WorkerSession
+    if name == "schedule_fired":
+        sender = Schedule
+    elif name == "job_rescued":
+        alias = values.pop("backend")
+        if alias not in task_backends:
+            return  # `TASKS` has changed since: nobody to name as the sender
+        sender = sender_of(alias)
+    getattr(signals, name).send_robust(sender, **_typed(values))
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +122,23 @@ def announce(run: Run, report: Report, status: str) -> None:
     elif report.kind == RETRY:
         object.__setattr__(result, "status", TaskResultStatus.READY)
         object.__setattr__(result, "job_status", status)
+        _log_retry(run, report)
         _raising(run.error, lambda: _send_failed(sender, run, will_retry=True))
+
+
+def _log_retry(run: Run, report: Report) -> None:
+    """Say what Django's own receiver does not: it logs only how jobs end."""
+    path, message, _traceback = report.failure or ("", "", "")
+    logger.warning(
+        "Job %s of %s failed in attempt %d of %d (%s: %s); the next one in %.3g s",
+        run.job.id,
+        run.job.task,
+        run.attempt,
+        run.job.max_attempts,
+        path.rpartition(".")[2],
+        message,
+        report.delay,
+    )
 
 
 def announce_ended(job_id: str, backend: str, status: str) -> None:
@@ -183,9 +206,12 @@ def _raising(error: BaseException | None, send: Callable[[], None]) -> None:
     if error is None:
         send()
         return
+    trace = error.__traceback__
     try:
         raise error
     except BaseException:
+        # What receivers show begins in the task, not with the line above.
+        error.__traceback__ = trace
         send()
 
 

@@ -108,10 +108,9 @@ class Child:
                     slot.ask(JobCancelled, now=now)
             elif now - slot.asked_at >= grace:
                 slot.reported = True
-                self._execution.give_up(
-                    slot.number, timed_out=slot.asked is TaskTimeout
-                )
-                self._wire.send(wire.STUCK, (slot.number, slot.asked is TaskTimeout))
+                report = self._execution.give_up(slot)
+                if report is not None:
+                    self._wire.send(wire.STUCK, report)
 
 
 def main(sock: socket.socket, page_fd: int, options: ChildOptions) -> None:

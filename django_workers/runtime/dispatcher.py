@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ..backoff import DEFAULT_BACKOFF
 from ..brokers import ClaimedJob, Ending, Failure, Lane
 from ..exceptions import (
     JobCancelled,
     JobExpired,
     Quarantined,
-    TaskTimeout,
     WorkerCrashed,
 )
 from ..models import AttemptOutcome, JobStatus, OnCrash
@@ -381,18 +379,15 @@ class Dispatcher:
                 link.speed.finished(count, seconds)
         self.room_event.set()
 
-    def stuck(self, link: ChildLink, number: int, *, timed_out: bool) -> None:
+    def stuck(self, link: ChildLink, values: tuple[Any, ...]) -> None:
         """A body ignores that it should end: end its job without it."""
+        report = Report._make(values)
         with self._lock:
-            job = link.held.pop(number, None)
+            job = link.held.pop(report.number, None)
             if job is None:
                 return
-            link.abandoned.add(number)
-            if timed_out:
-                ending = _stuck(job)
-            else:
-                ending = _cancelled(job, "cancelled; the task ignored it and goes on")
-            self._end(ending, link, number)
+            link.abandoned.add(report.number)
+            self._end(_ending_of(job, report), link, report.number)
 
     def cancel(self, job_id: str, epoch: int, reason: str) -> None:
         """Ask for a held job to be cancelled."""
@@ -572,15 +567,4 @@ def _cancelled(job: ClaimedJob, reason: str) -> Ending:
     reason = reason or "cancelled on request"
     return Ending.cancel(
         job, reason=reason, failure=_failure(JobCancelled, reason), duration=None
-    )
-
-
-def _stuck(job: ClaimedJob) -> Ending:
-    failure = _failure(TaskTimeout, "ran longer than its timeout and ignored it")
-    outcome = AttemptOutcome.TIMED_OUT.value
-    if job.attempts + 1 >= job.max_attempts:
-        return Ending.fail(job, failure=failure, duration=None, outcome=outcome)
-    delay = DEFAULT_BACKOFF.delay_after(job.attempts + 1)
-    return Ending.retry(
-        job, delay=delay, failure=failure, duration=None, outcome=outcome
     )

@@ -141,7 +141,7 @@ class Execution:
             report = self._judge(slot, run)
         finally:
             self.running.pop(number, None)
-        if self._given_up.pop(number, None) is None:
+        if number not in self._given_up:
             self.reported[number] = (run, report)
         return tuple(report)
 
@@ -164,23 +164,25 @@ class Execution:
                 elif slot.cancel_at is None:  # asked again: the first time counts
                     slot.cancel_at = now + COOPERATION_SECONDS
 
-    def give_up(self, number: int, *, timed_out: bool) -> None:
-        """Stop waiting for a body that ignores that it should end.
+    def give_up(self, slot: Slot) -> tuple[Any, ...] | None:
+        """Stop waiting for a body that ignores that it should end; its report.
 
-        The supervisor ends its job; the final signals are sent on its word, and what
-        the body still does counts for nothing.
+        The supervisor ends its job by this report; the final signals are sent on its
+        word, and what the body still does counts for nothing. None: it has just ended.
         """
+        number, timed_out = slot.number, slot.asked is TaskTimeout
         run = self.running.get(number)
         if run is None:
-            return
-        timeout = self._timeout(run)
-        run.error = (
-            TaskTimeout(f"ran longer than its timeout of {timeout} s and ignored it")
-            if timed_out
-            else JobCancelled("cancelled; the task ignored it and goes on")
-        )
-        report = self._report_failure(run, RETRY if timed_out else CANCEL)
+            return None
+        run.duration = time.perf_counter() - run.began
+        if timed_out:
+            run.error = TaskTimeout(f"{self._overtime(run)} and ignored it")
+            report = self._after_timeout(run)
+        else:
+            run.error = JobCancelled("cancelled; the task ignored it and goes on")
+            report = self._report_failure(run, CANCEL, outcome="cancelled")
         self._given_up[number] = (run, report)
+        return tuple(report)
 
     def reported_or_given_up(self, number: int) -> tuple[Run, Report] | None:
         """Take out the attempt of a frame number that the supervisor speaks of."""
@@ -341,10 +343,9 @@ class Execution:
         error = run.error
         asked = slot.asked
         if asked is TaskTimeout:
-            run.error = self._timed_out(run, error)
-            if not self._is_retryable(run):
-                return self._report_failure(run, FAIL, outcome="timed_out")
-            return self._again_or_fail(run, None, outcome="timed_out")
+            timed_out = TaskTimeout(self._overtime(run))
+            run.error = timed_out.with_traceback(error.__traceback__ if error else None)
+            return self._after_timeout(run)
         if asked is JobCancelled:
             cancelled = JobCancelled(run.state.cancel_reason)
             run.error = cancelled.with_traceback(error.__traceback__ if error else None)
@@ -363,11 +364,14 @@ class Execution:
             return self._report_failure(run, FAIL)
         return self._again_or_fail(run, None)
 
-    def _timed_out(self, run: Run, error: BaseException | None) -> TaskTimeout:
-        timed_out = TaskTimeout(
-            f"ran longer than its timeout of {self._timeout(run):g} s"
-        )
-        return timed_out.with_traceback(error.__traceback__ if error else None)
+    def _overtime(self, run: Run) -> str:
+        return f"ran longer than its timeout of {self._timeout(run):g} s"
+
+    def _after_timeout(self, run: Run) -> Report:
+        """A timeout is tried again where any other exception of its kind would be."""
+        if not self._is_retryable(run):
+            return self._report_failure(run, FAIL, outcome="timed_out")
+        return self._again_or_fail(run, None, outcome="timed_out")
 
     def _is_retryable(self, run: Run) -> bool:
         assert run.task is not None

@@ -269,8 +269,7 @@ class Supervisor:
                 self._dispatcher.hello(link)
                 self._keeper_event.set()
             elif kind == wire.STUCK:
-                number, timed_out = payload
-                self._dispatcher.stuck(link, number, timed_out=timed_out)
+                self._dispatcher.stuck(link, payload)
                 self._retire(link)
 
     def _retire(self, link: ChildLink) -> None:

@@ -262,7 +262,7 @@ def test_a_rescue_is_told(open_database, worker_env, tmp_path, sent):
         for page in sent(result, last="job_rescued")
         if page["signal"] == "job_rescued"
     ]
-    assert rescued["sender"] == "Job"
+    assert rescued["sender"] == "DatabaseBackend"
     assert rescued["keywords"] == ["job_id", "reason", "session_id"]
     assert rescued["job_id"] == result.id
     assert "worker dies stopped answering" in rescued["reason"]

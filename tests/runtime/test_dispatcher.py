@@ -97,6 +97,10 @@ class Child:
             values = {"failure": FAILURE, "duration": 0.001} | values
         self.dispatcher.reported(self.link, [tuple(Report(number, kind, **values))])
 
+    def give_up(self, job_id, kind, **values):
+        report = Report(self.number_of(job_id), kind, failure=FAILURE, **values)
+        self.dispatcher.stuck(self.link, tuple(report))
+
 
 @pytest.fixture
 def dispatcher():
@@ -303,9 +307,8 @@ def test_what_a_child_dropped_waits_again(dispatcher, child):
 
 def test_a_job_that_will_not_stop_ends_without_its_body(dispatcher, child):
     take(dispatcher, job(0), job(1), job(2))
-    number = child.number_of("job-0")
 
-    dispatcher.stuck(child.link, number, timed_out=True)
+    child.give_up("job-0", execution.FAIL, outcome="timed_out")
     dispatcher.hand_out()
 
     (ending,) = endings(dispatcher)
@@ -318,20 +321,22 @@ def test_a_job_that_will_not_stop_ends_without_its_body(dispatcher, child):
     assert child.ids == ["job-0", "job-1", "job-2"]
 
 
-def test_a_job_that_will_not_stop_is_retried_while_its_budget_lasts(dispatcher, child):
-    take(dispatcher, job(0, max_attempts=2), job(1, max_attempts=2, attempts=1))
+def test_a_job_that_will_not_stop_goes_where_its_process_says(dispatcher, child):
+    take(dispatcher, job(0, max_attempts=2), job(1))
 
-    for job_id in ("job-0", "job-1"):
-        dispatcher.stuck(child.link, child.number_of(job_id), timed_out=True)
+    child.give_up("job-0", execution.RETRY, outcome="timed_out", delay=60.0)
+    child.give_up("job-1", execution.CANCEL, outcome="cancelled", reason="enough")
 
-    assert [e.status for e in endings(dispatcher)] == ["scheduled", "failed"]
+    retried, cancelled = endings(dispatcher)
+    assert (retried.status, retried.delay) == ("scheduled", 60.0)
+    assert (cancelled.status, cancelled.reason) == ("cancelled", "enough")
 
 
-def test_a_cancelled_job_that_will_not_stop_ends_as_cancelled(dispatcher, child):
+def test_a_job_is_given_up_once(dispatcher, child):
     take(dispatcher, job(0))
 
-    dispatcher.stuck(child.link, child.number_of("job-0"), timed_out=False)
-    dispatcher.stuck(child.link, child.number_of("job-0"), timed_out=False)
+    child.give_up("job-0", execution.CANCEL, outcome="cancelled")
+    child.give_up("job-0", execution.CANCEL, outcome="cancelled")
 
     assert [e.status for e in endings(dispatcher)] == ["cancelled"]
 

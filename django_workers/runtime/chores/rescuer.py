@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...brokers import Broker
-from ...models import JobStatus
+from ...models import FINISHED
 from ..lease import Trust, mark_lost
 
 logger = logging.getLogger("django_workers.worker")
@@ -39,11 +39,12 @@ class Rescuer:
                 logger.warning("Rescued job %s: %s", item.job_id, item.reason)
                 self._tell(
                     "job_rescued",
+                    backend=item.backend,
                     job_id=item.job_id,
                     session_id=str(item.session),
                     reason=item.reason,
                 )
-                if item.status == JobStatus.FAILED:
+                if item.status in FINISHED:
                     self._tell(
                         "job_ended",
                         job_id=item.job_id,

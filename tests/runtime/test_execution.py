@@ -1,0 +1,130 @@
+"""One attempt as its process sees it: what it decides, whatever the body does."""
+
+import threading
+import time
+
+import pytest
+
+from django_workers import backoff, task
+from django_workers.conf import build_settings
+from django_workers.exceptions import TaskTimeout
+from django_workers.runtime import execution
+from django_workers.runtime.execution import Execution, Report
+from django_workers.runtime.executors.aio import LoopThread
+from django_workers.runtime.executors.base import Slot
+from tests.runtime.test_dispatcher import job
+
+ENOUGH_SECONDS = 10
+
+
+class Deaf:
+    """A body that goes on, whatever it is asked, until the test lets it end."""
+
+    def __init__(self):
+        self.began = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self):
+        self.began.set()
+        assert self.may_end.wait(ENOUGH_SECONDS)
+
+
+deaf = Deaf()
+
+
+@task(timeout=1, max_attempts=2, backoff=backoff.fixed(90))
+def deaf_with_another_attempt() -> None:
+    """Ignore that time is up; there is another attempt."""
+    deaf()
+
+
+@task(timeout=1, max_attempts=2, no_retry_on=TaskTimeout)
+def deaf_without_another_attempt() -> None:
+    """Ignore that time is up; a timeout is not tried again."""
+    deaf()
+
+
+@task(timeout=1, max_attempts=2, backoff=lambda error, result: None)
+def deaf_until_given_up() -> None:
+    """Ignore that time is up; the back-off gives up."""
+    deaf()
+
+
+@pytest.fixture
+def attempts():
+    return Execution(
+        worker_id="worker-1",
+        settings=build_settings({}),
+        loop=LoopThread(1),
+        stopping=lambda: False,
+    )
+
+
+@pytest.fixture
+def given_up(attempts):
+    """Return what becomes of a job whose body ignores its timeout."""
+
+    def give_up(name, **values):
+        deaf.began.clear()
+        deaf.may_end.clear()
+        slot = Slot(0, number=1)
+        work = (1, tuple(job(0, task=name, **values)), None)
+        body = threading.Thread(target=attempts.run, args=(slot, work), daemon=True)
+        body.start()
+        try:
+            assert deaf.began.wait(ENOUGH_SECONDS)
+            # As the watchdog does, though nothing reaches this body.
+            slot.asked, slot.asked_at = TaskTimeout, time.monotonic()
+            return Report._make(attempts.give_up(slot))
+        finally:
+            deaf.may_end.set()
+            body.join(ENOUGH_SECONDS)
+
+    return give_up
+
+
+def name_of(declared):
+    return declared.module_path
+
+
+def test_a_body_that_ignores_its_timeout_is_retried_by_its_own_back_off(given_up):
+    report = given_up(name_of(deaf_with_another_attempt), max_attempts=2)
+
+    assert (report.kind, report.outcome) == (execution.RETRY, "timed_out")
+    assert report.delay == 90
+    assert report.failure[1] == "ran longer than its timeout of 1 s and ignored it"
+    assert report.duration > 0
+
+
+@pytest.mark.parametrize(
+    "declared", [deaf_without_another_attempt, deaf_until_given_up]
+)
+def test_a_body_that_ignores_its_timeout_fails_where_its_policy_says_so(
+    given_up, declared
+):
+    report = given_up(name_of(declared), max_attempts=2)
+
+    assert (report.kind, report.outcome) == (execution.FAIL, "timed_out")
+
+
+def test_no_attempt_follows_a_deaf_one_after_retry_until(given_up):
+    report = given_up(
+        name_of(deaf_with_another_attempt), max_attempts=2, retry_until=time.time() + 5
+    )
+
+    assert report.kind == execution.FAIL
+    assert report.reason == "its time for retries is over"
+
+
+def test_what_a_body_does_after_it_was_given_up_counts_for_nothing(attempts, given_up):
+    given_up(name_of(deaf_without_another_attempt), max_attempts=2)
+
+    run, report = attempts.reported_or_given_up(1)
+
+    assert isinstance(run.error, TaskTimeout)
+    assert report.kind == execution.FAIL
+    assert attempts.reported == {}
+
+
+def test_a_body_that_has_just_ended_is_not_given_up(attempts):
+    assert attempts.give_up(Slot(0, number=7)) is None
