@@ -1,6 +1,7 @@
 """Tasks that tests enqueue and that worker processes find by autodiscovery."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -195,6 +196,19 @@ async def until_cancelled_async(path: str) -> str:
         note(path, "cleaned up")
         raise
     return "not cancelled"
+
+
+@task
+def hold_the_interpreter(path: str, seconds: float) -> None:
+    """Sleep in C code that keeps the interpreter's lock: no other thread runs."""
+    note(path, "began")
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+
+
+@task
+def length_of(text: str) -> int:
+    """Return the length of a text."""
+    return len(text)
 
 
 @task(takes_context=True)

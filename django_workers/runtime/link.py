@@ -87,7 +87,7 @@ class ChildLink:
             index=index,
             pid=pid,
             slots=slots,
-            wire=Wire(sock),
+            wire=Wire(sock, waits=False),
             page=SharedPage(page_fd, slots),
         )
 

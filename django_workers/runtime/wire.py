@@ -8,6 +8,7 @@ import marshal
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -38,13 +39,20 @@ BUFFER_BYTES: Final = 1 << 20
 
 
 class Wire:
-    """One end of a socket pair; sending is safe from any thread."""
+    """One end of a socket pair; sending is safe from any thread.
 
-    def __init__(self, sock: socket.socket) -> None:
+    With `waits=False` sending never waits: what the other side does not take at once
+    is kept and sent by a thread. A child whose interpreter is held by C code reads
+    nothing for as long, and must not hold up the supervisor too.
+    """
+
+    def __init__(self, sock: socket.socket, *, waits: bool = True) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         self._socket = sock
         self._reader = sock.makefile("rb", 1 << 16)
         self._lock = threading.Lock()
+        self._waits = waits
+        self._kept: deque[memoryview] = deque()
 
     def fileno(self) -> int:
         """The descriptor, for select()."""
@@ -53,8 +61,39 @@ class Wire:
     def send(self, kind: str, payload: Any) -> None:
         """Send one frame; raises OSError when the other side is gone."""
         body = marshal.dumps((kind, payload))
+        frame = memoryview(_HEADER.pack(len(body)) + body)
         with self._lock:
-            self._socket.sendall(_HEADER.pack(len(body)) + body)
+            if self._waits:
+                self._socket.sendall(frame)
+                return
+            rest = frame if self._kept else self._send_at_once(frame)
+            if rest:
+                self._kept.append(rest)
+                if len(self._kept) == 1:
+                    threading.Thread(target=self._send_kept, daemon=True).start()
+
+    def _send_at_once(self, frame: memoryview) -> memoryview:
+        """Send what the other side has room for; the rest."""
+        while frame:
+            try:
+                frame = frame[self._socket.send(frame, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                break
+        return frame
+
+    def _send_kept(self) -> None:
+        """Send what was kept, in order, until nothing is."""
+        rest = self._kept[0]
+        try:
+            while True:
+                self._socket.sendall(rest)
+                with self._lock:
+                    self._kept.popleft()
+                    if not self._kept:
+                        return
+                    rest = self._kept[0]
+        except OSError:
+            return  # the other side is gone, and whoever reads from it learns it
 
     def receive(self) -> tuple[str, Any] | None:
         """Wait for one frame; None when the other side is gone."""
