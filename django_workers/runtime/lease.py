@@ -92,14 +92,18 @@ class SessionRow:
         )
 
 
-def mark_lost(broker: Broker) -> list[tuple[UUID, str]]:
+def mark_lost(broker: Broker, *, by: UUID | None = None) -> list[tuple[UUID, str]]:
     """Mark the workers whose lease has run out; return (session, worker id) of each.
 
-    A compare-and-set per row: one that has just renewed its lease is left alone.
+    A compare-and-set per row: one that has just renewed its lease is left alone. So is
+    the session `by`, that of the worker that asks: one that was frozen in the middle of
+    this would find its own lease run out.
     """
     rows = WorkerSession.objects.using(broker.using).filter(
         state__in=ALIVE, lease_until__lt=DatabaseNow()
     )
+    if by is not None:
+        rows = rows.exclude(id=by)
     return [
         (session, worker_id)
         for session, worker_id in rows.values_list("id", "worker_id")
@@ -172,6 +176,7 @@ class Trust:
     def may_rescue(self) -> bool:
         """Whether others' silence is likely to be their own fault."""
         return (
-            self._healthy_since is not None
+            self.may_claim  # after a freeze, first see whether the database is there
+            and self._healthy_since is not None
             and self.clock() - self._healthy_since >= self.lease
         )

@@ -93,6 +93,7 @@ class Supervisor:
         database.prepare(options.using)
         self._broker: Broker = broker_for(options.using)
         Broker.writes_rollups = settings.metrics_enabled
+        self._broker.durable_claims = settings.durable_claims
         self._lanes = Lanes(
             clock=time.monotonic,
             queues=settings.queues,
@@ -119,7 +120,12 @@ class Supervisor:
             tell=self._tell,
             expect=self._expect,
         )
-        self._chores = Chores(self._broker, settings=settings, tell=self._tell)
+        self._chores = Chores(
+            self._broker,
+            session=options.identity.session,
+            settings=settings,
+            tell=self._tell,
+        )
         # Held from before a claim until its jobs are known to the dispatcher.
         self._claiming = threading.Lock()
         self._keeper_event = threading.Event()

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from ...brokers import Broker
 from ...conf import RuntimeSettings
@@ -21,14 +22,19 @@ class Chores:
     """All chores of one supervisor; the keeper's thread runs them."""
 
     def __init__(
-        self, broker: Broker, *, settings: RuntimeSettings, tell: Callable[..., Any]
+        self,
+        broker: Broker,
+        *,
+        session: UUID,
+        settings: RuntimeSettings,
+        tell: Callable[..., Any],
     ) -> None:
         """Run nothing yet; `tell` has signals sent where user code may run."""
         self._broker = broker
         self._settings = settings
         self._promoter = Promoter(broker)
         self._scheduler = Scheduler(broker, tell)
-        self._rescuer = Rescuer(broker, tell)
+        self._rescuer = Rescuer(broker, session=session, tell=tell)
         self._pruner = Pruner(broker, settings)
         self._due: dict[str, float] = {
             "rescue": 0.0,

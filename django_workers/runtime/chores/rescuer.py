@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from typing import Any, Final
+from uuid import UUID
 
 from ...brokers import Broker
 from ...models import FINISHED
@@ -16,15 +17,21 @@ BATCH_SIZE: Final = 500
 class Rescuer:
     """Rescues in bounded batches, and only when our own eyes can be trusted."""
 
-    def __init__(self, broker: Broker, tell: Callable[..., Any]) -> None:
-        """`tell(signal, **values)` has a signal sent where user code may run."""
+    def __init__(
+        self, broker: Broker, *, session: UUID, tell: Callable[..., Any]
+    ) -> None:
+        """Look for others than `session`, the own one.
+
+        `tell(signal, **values)` has a signal sent where user code may run.
+        """
         self._broker = broker
+        self._session = session
         self._tell = tell
 
     def rescue(self, trust: Trust) -> int:
         """Mark the dead, take back what they held; how many jobs."""
         if trust.may_rescue:
-            for session, worker_id in mark_lost(self._broker):
+            for session, worker_id in mark_lost(self._broker, by=self._session):
                 logger.error("Worker %s stopped answering", worker_id)
                 self._tell(
                     "worker_stopped",
