@@ -23,7 +23,6 @@ from django_workers.models import (
     SessionState,
     WorkerSession,
 )
-from django_workers.stats import sql
 
 pytestmark = pytest.mark.django_db
 
@@ -173,18 +172,6 @@ def test_many_lanes_are_looked_at_in_few_statements(monkeypatch: pytest.MonkeyPa
         add_jobs(1, queue=f"q{number}", priority=number)
 
     assert [row["ready"] for row in stats.queue_rows()] == [1] * 8
-
-
-def test_lanes_are_found_as_the_broker_finds_them():
-    for queue, priority in (("b", 3), ("b", -2), ("a", 0), ("c", 9), ("a", 0)):
-        add_jobs(1, queue=queue, priority=priority)
-
-    lanes = sql.select("default", sql.lanes(limit=100))
-
-    assert [tuple(lane) for lane in lanes] == [("a", 0), ("b", 3), ("b", -2), ("c", 9)]
-    assert {tuple(lane) for lane in lanes} == {
-        lane[:2] for lane in broker_for("default").lanes()
-    }
 
 
 def test_workers_come_with_the_age_of_their_heartbeat():

@@ -52,6 +52,7 @@ from ..models import (
     Rollup,
     WorkerSession,
 )
+from .lanes import find_lanes
 from .records import (
     CANCELLED,
     FINISHED_FIRST,
@@ -227,21 +228,7 @@ class Broker:
 
         With `tasks` only those tasks' jobs count, and each lane belongs to a task.
         """
-        found: list[Lane] = []
-        for task in [None] if tasks is None else tasks:
-            ready = self.jobs.ready()
-            if task is not None:
-                ready = ready.filter(task=task)
-            queue = _first(ready.order_by("queue"), "queue")
-            while queue is not None:
-                of_queue = ready.filter(queue=queue)
-                priority = _first(of_queue.order_by("-priority"), "priority")
-                while priority is not None:
-                    found.append(Lane(queue, priority, task or ""))
-                    lower = of_queue.filter(priority__lt=priority)
-                    priority = _first(lower.order_by("-priority"), "priority")
-                queue = _first(ready.filter(queue__gt=queue).order_by("queue"), "queue")
-        return found
+        return find_lanes(self.connection, tasks)
 
     def claim(
         self,
@@ -305,7 +292,7 @@ class Broker:
         held = self.jobs.running().filter(session=session)
         ids = [
             job_id
-            for job_id in held.values_list("id", flat=True)
+            for job_id in held.order_by().values_list("id", flat=True)
             if str(job_id) not in known
         ]
         if not ids:
@@ -476,6 +463,7 @@ class Broker:
             (str(job_id), epoch, reason)
             for job_id, epoch, reason in self.jobs.running()
             .filter(session=session, cancel_requested_at__isnull=False)
+            .order_by()
             .values_list("id", "epoch", "reason")
         ]
 
@@ -620,7 +608,7 @@ class Broker:
         rows = list(
             self.jobs.running()
             .exclude(session__in=alive.values("id"))
-            .order_by("session", "id")
+            .order_by("session")  # as the index has them: nothing to sort
             .values("session", *_CLAIM_FIELDS, "worker")[:limit]
         )
         now = self.now()

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import QuerySet
 
+from ..brokers import Lane, broker_for
 from ..databases import queue_database
 from ..dialect import database_now
 from ..models import Job, JobStatus, Queue, Schedule
@@ -61,7 +62,7 @@ def queue_rows(*, using: str | None = None) -> list[dict[str, Any]]:
 
 def _ready_queues(using: str, now: datetime) -> tuple[dict[str, int], dict[str, float]]:
     """Return the number of ready jobs and the age of the oldest head, by queue."""
-    lanes = sql.select(using, sql.lanes(limit=LANES_SHOWN))
+    lanes = broker_for(using).lanes()[:LANES_SHOWN]
     ready: Counter[str] = Counter()
     heads: list[UUID] = []
     for start in range(0, len(lanes), LANES_PER_STATEMENT):
@@ -83,14 +84,12 @@ def _ready_queues(using: str, now: datetime) -> tuple[dict[str, int], dict[str, 
     return ready, oldest
 
 
-def _look_into(
-    using: str, lanes: Sequence[tuple[str, int]]
-) -> list[tuple[str, int, UUID | None]]:
+def _look_into(using: str, lanes: Sequence[Lane]) -> list[tuple[str, int, UUID | None]]:
     """Count each lane, up to its cap, and find the job at its head."""
     statement = sql.look_into(len(lanes), limit=LANE_COUNTED + 1)
-    params = [value for lane in lanes for value in (*lane, *lane)]
+    params = [value for lane in lanes for value in (*lane[:2], *lane[:2])]
     return [
-        (lanes[number][0], count, None if head is None else UUID(str(head)))
+        (lanes[number].queue, count, None if head is None else UUID(str(head)))
         for number, count, head in sql.select(using, statement, params)
     ]
 

@@ -1,4 +1,4 @@
-"""SQL the ORM cannot write: capped subqueries side by side, hops over an index.
+"""SQL the ORM cannot write: capped subqueries side by side.
 
 The same words for every database. Statuses stand in it as text, not as parameters:
 only then does a database see that a partial index serves.
@@ -24,33 +24,6 @@ _ORDER: Final = {
     JobStatus.READY: "queue",
     JobStatus.RUNNING: "session",
 }
-
-# Hop from lane to lane (a priority of a queue) instead of reading all ready jobs: to
-# the next lower priority of the queue, or else to the highest of the next queue.
-_HOP: Final = """
-WITH RECURSIVE lane (queue, priority) AS (
-    SELECT first.queue, first.priority FROM (
-        SELECT queue, priority FROM django_workers_job WHERE status = 'ready'
-        ORDER BY queue, priority DESC LIMIT 1
-    ) AS first
-    UNION ALL
-    SELECT
-        CASE WHEN {lower} IS NULL THEN {next_queue} ELSE lane.queue END,
-        COALESCE({lower}, (
-            SELECT priority FROM django_workers_job
-            WHERE status = 'ready' AND queue = {next_queue}
-            ORDER BY priority DESC LIMIT 1))
-    FROM lane WHERE lane.queue IS NOT NULL
-)
-SELECT queue, priority FROM lane WHERE queue IS NOT NULL LIMIT {limit}
-"""
-_LOWER: Final = """(
-    SELECT priority FROM django_workers_job
-    WHERE status = 'ready' AND queue = lane.queue AND priority < lane.priority
-    ORDER BY priority DESC LIMIT 1)"""
-_NEXT_QUEUE: Final = """(
-    SELECT queue FROM django_workers_job WHERE status = 'ready' AND queue > lane.queue
-    ORDER BY queue LIMIT 1)"""
 
 # How many jobs a lane has, up to a cap, and which is at its head.
 _LANE: Final = """
@@ -90,11 +63,6 @@ def count_by(columns: str, statuses: Iterable[JobStatus], *, limit: int) -> str:
     )
     some = " UNION ALL ".join(parts)
     return f"SELECT {columns}, COUNT(*) FROM ({some}) AS job GROUP BY {columns}"  # noqa: S608
-
-
-def lanes(*, limit: int) -> str:
-    """Write the (queue, priority) of every lane with ready jobs."""
-    return _HOP.format(lower=_LOWER, next_queue=_NEXT_QUEUE, limit=limit)
 
 
 def look_into(lanes: int, *, limit: int) -> str:

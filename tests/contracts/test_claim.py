@@ -151,6 +151,36 @@ def test_many_lanes_are_all_found(broker):
     assert len(claim(broker)) == len(expected)
 
 
+def test_lanes_are_found_in_one_statement(broker, django_assert_num_queries):
+    for number in range(30):
+        store(broker, queue=f"q{number % 10}", priority=number, task=f"t{number % 7}")
+
+    with django_assert_num_queries(1):
+        lanes = broker.lanes()
+    with django_assert_num_queries(1):
+        of_tasks = broker.lanes([f"t{number}" for number in range(9)])
+
+    assert len(set(lanes)) == len(lanes) == 30
+    assert {lane[:2] for lane in of_tasks} == {lane[:2] for lane in lanes}
+    assert {lane.task for lane in of_tasks} == {f"t{number}" for number in range(7)}
+
+
+def test_more_queues_than_one_statement_hops_over_are_found(broker, monkeypatch):
+    monkeypatch.setattr("django_workers.brokers.lanes.HOPS", 3)
+    monkeypatch.setattr("django_workers.brokers.lanes.STARTS_PER_STATEMENT", 2)
+    expected = set()
+    for task in ("a", "b", "c"):
+        for number in range(7):
+            for priority in (5, 0):
+                store(broker, queue=f"q{number}", priority=priority, task=task)
+                expected.add(Lane(f"q{number}", priority, task))
+
+    lanes, of_tasks = broker.lanes(), broker.lanes(["a", "b", "c", "absent"])
+
+    assert sorted(of_tasks) == sorted(expected)
+    assert sorted(lanes) == sorted({lane._replace(task="") for lane in expected})
+
+
 def test_a_jobs_deadline_is_judged_by_the_databases_clock(broker):
     (late,) = store(broker, expires_at=PAST)
     (early,) = store(broker, expires_at=FAR)
