@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 from django.utils import timezone
 
 from . import carriers, codec, compat
@@ -26,7 +27,7 @@ from .compat import (
     TaskResultStatus,
     task_enqueued,
 )
-from .conf import runtime_settings
+from .conf import Options, build_options, queues_mistake, runtime_settings
 from .discovery import autodiscover
 from .exceptions import (
     ConfigurationError,
@@ -58,22 +59,6 @@ _CHARGED: Final = ("successful", "failed", "timed_out")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """`TASKS[alias]["OPTIONS"]`: the database and the policy defaults of a backend."""
-
-    DATABASE: str = DEFAULT_DB_ALIAS
-    # Attempts of a task that names none; plain Django tasks expect 1.
-    MAX_ATTEMPTS: int = 1
-    # (exception, task_result) -> seconds or None; None: this package's default.
-    BACKOFF: Any = None
-    # Seconds one attempt may run; None: DJANGO_WORKERS["TIMEOUT"].
-    TIMEOUT: float | None = None
-    # Largest arguments and largest result, in bytes of JSON.
-    MAX_ARGS_BYTES: int = 1_000_000
-    MAX_RESULT_BYTES: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A job that has passed every check and only needs storing."""
 
@@ -83,6 +68,20 @@ class Prepared:
 
 class PolicyRules(BaseTaskBackend):
     """What every backend of ours refuses and allows beyond Django's own rules."""
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        queues = params.get("QUEUES", ())
+        # Kept for check() to say: raising here would stop `manage.py check` itself.
+        self.queues_mistake = queues_mistake(alias, queues)
+        if self.queues_mistake:
+            params = {**params, "QUEUES": []}
+        super().__init__(alias, params)
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """What `manage.py check` says of this backend's settings."""
+        from .checks import check_queues
+
+        return [*super().check(**kwargs), *check_queues(self.queues_mistake)]
 
     def validate_task(self, task: Any) -> None:
         """Refuse a task this backend cannot run; see Django's own rules.
@@ -119,19 +118,17 @@ class DatabaseBackend(PolicyRules):
     supports_get_result = True
     supports_priority = True
 
-    @property
+    @cached_property
     def settings(self) -> Options:
         """This backend's options with their defaults.
 
-        Raises ConfigurationError for one that does not exist.
+        Raises ConfigurationError for one that does not exist or cannot work.
         """
-        try:
-            return Options(**self.options)
-        except TypeError as error:
+        if self.queues_mistake:
             raise ConfigurationError(
-                f"TASKS[{self.alias!r}]['OPTIONS']: {error}; known are "
-                f"{', '.join(Options.__slots__)}."
-            ) from error
+                f"{self.queues_mistake.message} {self.queues_mistake.hint}"
+            )
+        return build_options(self.alias, self.options)
 
     @property
     def broker(self) -> "Broker":

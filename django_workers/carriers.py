@@ -93,16 +93,40 @@ def carriers() -> Sequence[Carrier]:
 
 @lru_cache(maxsize=8)
 def _build(paths: tuple[str, ...]) -> tuple[Carrier, ...]:
-    built: list[Carrier] = []
+    built: dict[str, Carrier] = {}
     for path in paths:
-        try:
-            built.append(import_string(path)())
-        except ImportError as error:
+        carrier = carrier_from(path)
+        if carrier.name in built:
             raise ConfigurationError(
-                f"{SETTING}['CARRIERS'] names {path!r}, which cannot be "
-                f"imported: {error}"
-            ) from error
-    return tuple(built)
+                f"{SETTING}['CARRIERS'] names {path!r}, and another carrier is called "
+                f"{carrier.name!r} too. Give one of them another name."
+            )
+        built[carrier.name] = carrier
+    return tuple(built.values())
+
+
+def carrier_from(path: str) -> Carrier:
+    """A carrier of the class that a dotted path names.
+
+    Raises ConfigurationError for what cannot be imported or is no carrier.
+    """
+    where = f"{SETTING}['CARRIERS'] names {path!r}"
+    try:
+        found: Any = import_string(path)
+    except Exception as error:  # whatever a project's module may raise
+        raise ConfigurationError(
+            f"{where}, which cannot be imported: {error}"
+        ) from error
+    try:
+        carrier: Carrier = found()
+        is_one = isinstance(carrier.name, str) and all(
+            callable(getattr(carrier, verb)) for verb in ("capture", "restore")
+        )
+    except Exception as error:
+        raise ConfigurationError(f"{where}, which is no carrier: {error}") from error
+    if not is_one:
+        raise ConfigurationError(f"{where}, which is no carrier: its name is no text")
+    return carrier
 
 
 def capture() -> dict[str, Any]:

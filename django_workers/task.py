@@ -33,6 +33,7 @@ from .compat import (
     InvalidTask,
     task_backends,
 )
+from .conf import QUEUE_PATTERN as QUEUE_PATTERN
 from .conf import priority_of
 from .context import JobContext
 from .cron import Cron, Every
@@ -57,7 +58,6 @@ Deadline = timedelta | float | datetime
 Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9_.:<>-]{1,255}")
-QUEUE_PATTERN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 # Stands for "not given", so that None can clear a value.
 UNSET: Final[Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
-from django.utils.module_loading import import_string
 
+from ..carriers import carrier_from, carriers
 from ..conf import SETTING, problems, runtime_settings
 from ..exceptions import ConfigurationError
 
@@ -19,46 +19,52 @@ def check_settings(
     app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Check `DJANGO_WORKERS` key by key."""
-    values = getattr(settings, SETTING, {})
-    try:
-        found = problems(values)
-    except TypeError as error:
-        found = [(f"{SETTING} cannot be read: {error}.", "")]
+    found = problems(getattr(settings, SETTING, {}))
     if found:
         return [
-            Error(
-                message,
-                hint=hint or "Correct the value, or leave the key out for its default.",
-                id="django_workers.E001",
-            )
+            Error(message, hint=hint, id="django_workers.E001")
             for message, hint in found
         ]
     return list(_check_carriers())
 
 
 def _check_carriers() -> Iterator[CheckMessage]:
-    for path in runtime_settings().carriers:
+    paths = runtime_settings().carriers
+    found = []
+    for path in paths:
         try:
-            import_string(path)
-        except ImportError as error:
-            yield Error(
-                f"{SETTING}['CARRIERS'] names {path!r}: {error}",
-                hint=_carrier_hint(path),
-                id="django_workers.E013",
+            carrier_from(path)
+        except ConfigurationError as error:
+            found.append(
+                Error(str(error), hint=_carrier_hint(path), id="django_workers.E013")
             )
+    if found:
+        yield from found
+        return
+    try:
+        carriers()
+    except ConfigurationError as error:
+        yield Error(
+            str(error),
+            hint="The name is the key of its value in a job's metadata.",
+            id="django_workers.E013",
+        )
 
 
 def _carrier_hint(path: str) -> str:
     near = get_close_matches(path, type(runtime_settings())().carriers, n=1)
     if near:
         return f"Did you mean {near[0]!r}?"
-    return "Give the dotted path of a class with capture() and restore()."
+    return (
+        "Give the dotted path of a class with a name, capture() and restore(), which "
+        "needs no arguments."
+    )
 
 
 def settings_are_sound() -> bool:
     """Whether the settings can be read; other checks need them."""
     try:
         runtime_settings()
-    except (ConfigurationError, TypeError):
+    except ConfigurationError:
         return False
     return True

@@ -15,11 +15,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from .exceptions import ConfigurationError
+from ..exceptions import ConfigurationError
+from . import rules
+from .rules import Rule
 
 SETTING: Final = "DJANGO_WORKERS"
-
-LEVELS: Final[dict[str, int]] = {"critical": 75, "high": 25, "normal": 0, "low": -50}
 
 
 def _cpu_count() -> int:
@@ -113,106 +113,81 @@ class RuntimeSettings:
 
 
 _KEYS: Final = {item.name.upper(): item for item in fields(RuntimeSettings)}
-_POSITIVE: Final = {
-    "POLL_INTERVAL",
-    "LOCK_DURATION",
-    "HEARTBEAT_INTERVAL",
-    "STALE_CHECK_INTERVAL",
-    "METRICS_RETENTION",
-    "BATCH_SIZE",
-    "MAX_CRASHES",
-}
-_COUNTS: Final = {
-    "PROCESSES",
-    "CONCURRENCY",
-    "BATCH_SIZE",
-    "MAX_FAILURES",
-    "MAX_CRASHES",
-}
-_SECONDS: Final = {
-    "POLL_INTERVAL",
-    "TIMEOUT",
-    "MAX_JOB_DURATION",
-    "LOCK_DURATION",
-    "HEARTBEAT_INTERVAL",
-    "STALE_CHECK_INTERVAL",
-    "SHUTDOWN_TIMEOUT",
-    "CANCEL_GRACE",
-    "METRICS_RETENTION",
-}
-_NULLABLE: Final = {"TIMEOUT", "MAX_JOB_DURATION"}
-_LISTS: Final = {"QUEUES", "TASKS", "AUTODISCOVER", "CARRIERS"}
-_FLAGS: Final = {"PREFETCH", "DURABLE_CLAIMS", "METRICS_ENABLED"}
 _STATUSES: Final = ("successful", "failed", "cancelled")
 
+_pause: Final = rules.span(most=rules.LONGEST_PAUSE_SECONDS)
+_wait: Final = rules.span(most=rules.LONGEST_PAUSE_SECONDS, above_zero=False)
+_run: Final = rules.span(most=rules.LONGEST_RUN_SECONDS, optional=True)
+_RULES: Final[dict[str, Rule]] = {
+    "WORKER_ID": rules.worker_name,
+    "PROCESSES": rules.count(most=1_000),
+    "CONCURRENCY": rules.count(most=100_000),
+    "BATCH_SIZE": rules.count(least=1, most=100_000),
+    "PREFETCH": rules.flag,
+    "POLL_INTERVAL": _pause,
+    "TIMEOUT": _run,
+    "MAX_JOB_DURATION": _run,
+    "LOCK_DURATION": _pause,
+    "HEARTBEAT_INTERVAL": _pause,
+    "STALE_CHECK_INTERVAL": _pause,
+    "SHUTDOWN_TIMEOUT": _wait,
+    "CANCEL_GRACE": _wait,
+    "MAX_FAILURES": rules.count(),
+    "MAX_CRASHES": rules.count(least=1),
+    "QUEUES": rules.names(rules.queue_problem),
+    "TASKS": rules.names(rules.pattern_problem),
+    "AUTODISCOVER": rules.names(rules.module_problem),
+    "SCHEDULES": rules.schedules,
+    "CARRIERS": rules.names(rules.class_problem),
+    "LISTENER": rules.listener,
+    "DURABLE_CLAIMS": rules.flag,
+    "RETENTION": rules.days_by(_STATUSES),
+    "METRICS_RETENTION": rules.span(most=rules.LONGEST_KEEPING_DAYS, unit="days"),
+    "METRICS_ENABLED": rules.flag,
+}
+_LISTS: Final = ("QUEUES", "TASKS", "AUTODISCOVER", "CARRIERS")
 
-def problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+
+def problems(values: Any) -> list[tuple[str, str]]:
     """What is wrong with a `DJANGO_WORKERS` dict, as (message, hint) pairs."""
-    found: list[tuple[str, str]] = []
     if not isinstance(values, Mapping):
-        return [(f"{SETTING} must be a dict.", f"It is {type(values).__name__}.")]
+        return [
+            (
+                f"{SETTING} must be a dict, not {type(values).__name__}.",
+                "Leave it out, or write DJANGO_WORKERS = {} for the defaults.",
+            )
+        ]
+    found: list[tuple[str, str]] = []
     for key, value in values.items():
-        if key not in _KEYS:
-            near = get_close_matches(str(key).upper(), _KEYS, n=1)
-            hint = (
-                f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(_KEYS)}."
+        if key not in _RULES:
+            found.append((f"{SETTING}[{key!r}] is not a setting.", _hint_of(key)))
+        elif wrong := problem_of(key, value):
+            default = getattr(RuntimeSettings(), key.lower())
+            found.append(
+                (
+                    f"{SETTING}[{key!r}] = {_shown(key, value)}: {wrong}",
+                    f"Leave it out for the default, {default!r}.",
+                )
             )
-            found.append((f"{SETTING}[{key!r}] is not a setting.", hint))
-            continue
-        wrong = _problem_of(key, value)
-        if wrong:
-            found.append((f"{SETTING}[{key!r}] = {value!r}: {wrong}", ""))
-    if not found:
-        found += _problems_together(values)
-    return found
+    return found or _problems_together(_build(values))
 
 
-def _problem_of(key: str, value: Any) -> str:
-    if key in _COUNTS:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            return "must be a whole number, zero or more."
-    elif key in _SECONDS:
-        if value is None and key in _NULLABLE:
-            return ""
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
-            return "must be a number, zero or more."
-    elif key in _LISTS:
-        if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-            return "must be a list of strings."
-    elif key in _FLAGS:
-        if not isinstance(value, bool):
-            return "must be True or False."
-    elif key == "WORKER_ID":
-        if not isinstance(value, str) or len(value) > 64:
-            return "must be a string of at most 64 characters."
-    elif key == "LISTENER":
-        if not isinstance(value, (bool, str)):
-            return "must be True, False or a connection string."
-    elif key == "SCHEDULES":
-        if not isinstance(value, Mapping):
-            return "must be a dict of schedules by name."
-    elif key == "RETENTION":
-        return _problem_of_retention(value)
-    if key in _POSITIVE and not value > 0:
-        return "must be more than zero."
-    return ""
+def problem_of(key: str, value: Any) -> str:
+    """What is wrong with the value of one setting; empty if nothing is."""
+    return _RULES[key](value)
 
 
-def _problem_of_retention(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return f"must be a dict of days by status: {', '.join(_STATUSES)}."
-    for status, days in value.items():
-        if status not in _STATUSES:
-            return (
-                f"{status!r} is no finished status; these are: {', '.join(_STATUSES)}."
-            )
-        if days is not None and (not isinstance(days, (int, float)) or days <= 0):
-            return f"{status!r} must be a number of days above zero, or None."
-    return ""
+def _hint_of(key: Any) -> str:
+    near = get_close_matches(str(key).upper(), _KEYS, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(_KEYS)}."
 
 
-def _problems_together(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    merged = _build(values)
+def _shown(key: str, value: Any) -> str:
+    # A connection string holds a password, in whatever type it comes.
+    return type(value).__name__ if key == "LISTENER" else repr(value)
+
+
+def _problems_together(merged: RuntimeSettings) -> list[tuple[str, str]]:
     if merged.heartbeat_interval * 3 > merged.lock_duration:
         return [
             (
@@ -237,7 +212,7 @@ def _build(values: Mapping[str, Any]) -> RuntimeSettings:
     return RuntimeSettings(**given)
 
 
-def build_settings(values: Mapping[str, Any]) -> RuntimeSettings:
+def build_settings(values: Any) -> RuntimeSettings:
     """The settings that a dict of upper-case keys describes.
 
     Raises ConfigurationError naming the first mistake and its fix.
@@ -251,36 +226,6 @@ def build_settings(values: Mapping[str, Any]) -> RuntimeSettings:
 def runtime_settings() -> RuntimeSettings:
     """The settings of this process; raises ConfigurationError on a mistake."""
     return build_settings(getattr(settings, SETTING, {}))
-
-
-def priority_of(value: int | str) -> int:
-    """The number of a priority or of a level by name.
-
-    Raises ValueError for an unknown level or a number outside -100..100.
-    """
-    if isinstance(value, str):
-        if value not in LEVELS:
-            raise ValueError(
-                f"{value!r} is no priority level; known: {', '.join(LEVELS)}."
-            )
-        return LEVELS[value]
-    if isinstance(value, bool) or int(value) != value or not -100 <= value <= 100:
-        raise ValueError(
-            f"priority must be a whole number between -100 and 100 or a level "
-            f"({', '.join(LEVELS)}), not {value!r}."
-        )
-    return int(value)
-
-
-def level_of(priority: int) -> str:
-    """The name of the level a priority belongs to.
-
-    Each level reaches from its own number up to the next one's.
-    """
-    for name, floor in LEVELS.items():
-        if priority >= floor:
-            return name
-    return "low"
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

@@ -1,0 +1,40 @@
+"""The settings: what may be set, what cannot work, and what a priority means."""
+
+from .levels import LEVELS, level_of, priority_of
+from .options import (
+    BACKOFF_HINT,
+    OptionMistake,
+    Options,
+    build_options,
+    option_mistakes,
+    queues_mistake,
+)
+from .rules import QUEUE_PATTERN, backoff_problem
+from .runtime import (
+    SETTING,
+    RuntimeSettings,
+    build_settings,
+    problem_of,
+    problems,
+    runtime_settings,
+)
+
+__all__ = [
+    "BACKOFF_HINT",
+    "LEVELS",
+    "QUEUE_PATTERN",
+    "SETTING",
+    "OptionMistake",
+    "Options",
+    "RuntimeSettings",
+    "backoff_problem",
+    "build_options",
+    "build_settings",
+    "level_of",
+    "option_mistakes",
+    "priority_of",
+    "problem_of",
+    "problems",
+    "queues_mistake",
+    "runtime_settings",
+]
