@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,9 +15,8 @@ import django_workers
 
 from ...backend import DatabaseBackend
 from ...compat import task_backends
-from ...conf import SETTING, RuntimeSettings, build_settings
+from ...conf import RuntimeSettings
 from ...discovery import autodiscover
-from ...exceptions import ConfigurationError
 from ...ids import uuid7
 from ...runtime.child import ChildOptions
 from ...runtime.launcher import Launcher
@@ -25,6 +24,7 @@ from ...runtime.lease import Identity
 from ...runtime.processes import say
 from ...runtime.reload import code_watcher, restart
 from ...runtime.supervisor import SupervisorOptions
+from ..flags import as_command_error, declare_flags, settings_from
 
 EXIT_CODES = """
 exit codes:
@@ -37,34 +37,8 @@ exit codes:
   6  the supervisor kept dying
 """
 
-# A flag that is also a setting: the flag wins over DJANGO_WORKERS, that over the
-# default. docs/reference/settings.md has the table.
-_SETTING_FLAGS: dict[str, dict[str, Any]] = {
-    "worker_id": {"metavar": "NAME", "help": "name in heartbeats and results"},
-    "processes": {"type": int, "help": "child processes (default: one per CPU)"},
-    "concurrency": {
-        "type": int,
-        "help": "slots over all children (default: five per process)",
-    },
-    "batch_size": {"type": int, "help": "most jobs one claim takes"},
-    "poll_interval": {"type": float, "help": "longest pause between two looks"},
-    "timeout": {"type": float, "help": "seconds an attempt may run by default"},
-    "max_job_duration": {"type": float, "help": "upper bound over every timeout"},
-    "lock_duration": {"type": float, "help": "the lease, in seconds"},
-    "heartbeat_interval": {"type": float, "help": "seconds between heartbeats"},
-    "stale_check_interval": {
-        "type": float,
-        "help": "seconds between two searches for dead workers",
-    },
-    "shutdown_timeout": {
-        "type": float,
-        "help": "seconds a drain waits for running jobs",
-    },
-    "max_failures": {
-        "type": int,
-        "help": "stop after so many failed jobs in a row (0: never)",
-    },
-}
+START_METHOD_VARIABLE: Final = "DJANGO_WORKERS_START_METHOD"
+START_METHODS: Final = ("auto", "fork", "spawn")
 
 
 class Command(BaseCommand):
@@ -89,57 +63,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the flags."""
-        parser.add_argument(
-            "--queues",
-            type=_names,
-            help="only these queues, comma separated, strictly in this order",
-        )
-        parser.add_argument(
-            "--exclude-queues", type=_names, default=(), help="every queue but these"
-        )
-        parser.add_argument(
-            "--tasks", type=_names, help='only these tasks, like "email:*,report:*"'
-        )
-        parser.add_argument(
-            "--backend", default="default", help="alias in TASKS (default: default)"
-        )
-        for name, options in _SETTING_FLAGS.items():
-            parser.add_argument(f"--{name.replace('_', '-')}", **options)
-        parser.add_argument(
-            "--no-prefetch",
-            action="store_true",
-            help="claim for free slots only, never ahead",
-        )
-        parser.add_argument(
-            "--no-schedules", action="store_true", help="do not fire schedules"
-        )
-        parser.add_argument(
-            "--burst", action="store_true", help="exit when nothing is left to run"
-        )
-        parser.add_argument(
-            "--max-jobs", type=int, default=0, help="exit after this many jobs"
-        )
-        parser.add_argument(
-            "--reload",
-            action="store_true",
-            default=None,
-            help="restart when code changes (default under DEBUG)",
-        )
-        parser.add_argument(
-            "--no-reload", action="store_false", dest="reload", help="do not"
-        )
+        declare_flags(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until stopped."""
         backend = self._backend(options["backend"])
         using = backend.settings.DATABASE
-        runtime = self._runtime(options)
+        runtime = settings_from(options)
         self._refuse_pending_migrations(using)
         self.stdout.write(
             self.style.MIGRATE_HEADING(f"django_workers {django_workers.__version__}")
         )
         self.stdout.flush()
-        autodiscover(runtime.autodiscover)
+        with as_command_error():
+            autodiscover(runtime.autodiscover)
         reloads = settings.DEBUG if options["reload"] is None else options["reload"]
         launcher = self._launcher(using, runtime, options, reloads=reloads)
         code = launcher.run()
@@ -163,20 +100,9 @@ class Command(BaseCommand):
                 'TASKS = {"default": {"BACKEND": '
                 '"django_workers.backend.DatabaseBackend"}}.'
             )
+        with as_command_error():
+            backend.settings  # noqa: B018 - reading it checks it
         return backend
-
-    def _runtime(self, options: dict[str, Any]) -> RuntimeSettings:
-        given = {
-            name.upper(): options[name]
-            for name in (*_SETTING_FLAGS, "queues", "tasks")
-            if options[name] is not None
-        }
-        if options["no_prefetch"]:
-            given["PREFETCH"] = False
-        try:
-            return build_settings({**getattr(settings, SETTING, {}), **given})
-        except ConfigurationError as error:
-            raise CommandError(str(error)) from error
 
     def _refuse_pending_migrations(self, using: str) -> None:
         """Say at once what would otherwise fail later.
@@ -234,13 +160,19 @@ class Command(BaseCommand):
             child,
             slots=slots,
             renew=lambda old: _renewed(old, runtime),
-            start_method=os.environ.get("DJANGO_WORKERS_START_METHOD", "auto"),
+            start_method=_start_method(),
             watch=code_watcher(say) if reloads else None,
         )
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _start_method() -> str:
+    method = os.environ.get(START_METHOD_VARIABLE, "auto")
+    if method not in START_METHODS:
+        raise CommandError(
+            f"{START_METHOD_VARIABLE} must be one of {', '.join(START_METHODS)}, "
+            f"not {method!r}."
+        )
+    return method
 
 
 def _identity(runtime: RuntimeSettings) -> Identity:
