@@ -152,7 +152,10 @@ class _Writer:
         ):
             self._write_sequence(value)
         else:
-            self._refuse(f"{_a(value)} is not JSON; {_instead(value)}")
+            # The first two words are those of Django's own backends.
+            self._refuse(
+                f"Unsupported type: {_a(value)} is not JSON; {_instead(value)}"
+            )
 
     def _write_mapping(self, mapping: Mapping[Any, Any]) -> None:
         self._enter("{")

@@ -18,7 +18,8 @@ from ..codec import decode
 from ..compat import TaskResultStatus, task_backends, task_finished
 from ..models import Schedule, WorkerSession
 from . import connections
-from .execution import RETRY, SUCCEED, Execution, Report, Run, sender_of
+from .attempt import RETRY, SUCCEED, Report, Run
+from .execution import Execution, sender_of
 
 logger = logging.getLogger("django_workers.worker")
 

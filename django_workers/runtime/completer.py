@@ -18,8 +18,9 @@ from ..brokers import Broker, Ending, Failure, code_of, is_too_slow, is_transien
 from ..models import WAITING, AttemptOutcome, JobStatus
 from . import wakeup, wire
 from .aftermath import STALE
-from .dispatcher import Dispatcher, Settling
+from .dispatcher import Dispatcher
 from .link import ChildLink
+from .settling import Settling
 
 logger = logging.getLogger("django_workers.worker")
 

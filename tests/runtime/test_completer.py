@@ -14,7 +14,7 @@ from django_workers.models import Attempt, Job, Rollup
 from django_workers.runtime import completer as room
 from django_workers.runtime import wakeup, wire
 from django_workers.runtime.completer import Completer
-from django_workers.runtime.dispatcher import Settling
+from django_workers.runtime.settling import Settling
 from tests.contracts.jobs import (
     ENDINGS,
     as_uuids,

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from django_workers.brokers import ClaimedJob, Lane
-from django_workers.runtime import dispatcher as room
-from django_workers.runtime import execution, link, wire
+from django_workers.runtime import attempt, link, waiting, wire
+from django_workers.runtime import dispatcher as dispatcher_room
+from django_workers.runtime.attempt import Report
 from django_workers.runtime.dispatcher import Dispatcher
-from django_workers.runtime.execution import Report
 from django_workers.runtime.link import ChildLink
 from django_workers.runtime.page import SharedPage, new_page
 
@@ -89,11 +89,11 @@ class Child:
     def start(self, job_id, *, slot=0):
         return self.page.start(slot, self.number_of(job_id))
 
-    def report(self, job_id, kind=execution.SUCCEED, **values):
+    def report(self, job_id, kind=attempt.SUCCEED, **values):
         number = self.number_of(job_id)
-        if kind == execution.SUCCEED:
+        if kind == attempt.SUCCEED:
             values = {"result": "null", "duration": 0.001} | values
-        elif kind != execution.DROPPED:
+        elif kind != attempt.DROPPED:
             values = {"failure": FAILURE, "duration": 0.001} | values
         self.dispatcher.reported(self.link, [tuple(Report(number, kind, **values))])
 
@@ -236,7 +236,7 @@ def test_a_claim_is_never_larger_than_a_batch(dispatcher):
 
 
 def test_nothing_is_wanted_while_endings_pile_up(dispatcher, child, monkeypatch):
-    monkeypatch.setattr(room, "MOST_UNSETTLED", 2)
+    monkeypatch.setattr(dispatcher_room, "MOST_UNSETTLED", 2)
     take(dispatcher, job(0), job(1))
     child.report("job-0")
     assert dispatcher.wanted() > 0
@@ -266,10 +266,10 @@ def test_each_report_becomes_an_ending(dispatcher):
     child = Child(dispatcher, slots=9)
     take(dispatcher, *[job(n) for n in range(5)])
     child.report("job-0", result='{"a":1}', duration=0.5)
-    child.report("job-1", execution.FAIL, outcome="failed", reason="no")
-    child.report("job-2", execution.RETRY, outcome="timed_out", delay=3.0)
-    child.report("job-3", execution.SNOOZE, failure=None, delay=4.0)
-    child.report("job-4", execution.CANCEL, reason="enough")
+    child.report("job-1", attempt.FAIL, outcome="failed", reason="no")
+    child.report("job-2", attempt.RETRY, outcome="timed_out", delay=3.0)
+    child.report("job-3", attempt.SNOOZE, failure=None, delay=4.0)
+    child.report("job-4", attempt.CANCEL, reason="enough")
 
     found = endings(dispatcher)
 
@@ -297,7 +297,7 @@ def test_a_report_about_nothing_held_is_dropped(dispatcher, child):
 
 def test_what_a_child_dropped_waits_again(dispatcher, child):
     take(dispatcher, job(0))
-    child.report("job-0", execution.DROPPED)
+    child.report("job-0", attempt.DROPPED)
 
     dispatcher.hand_out()
 
@@ -308,7 +308,7 @@ def test_what_a_child_dropped_waits_again(dispatcher, child):
 def test_a_job_that_will_not_stop_ends_without_its_body(dispatcher, child):
     take(dispatcher, job(0), job(1), job(2))
 
-    child.give_up("job-0", execution.FAIL, outcome="timed_out")
+    child.give_up("job-0", attempt.FAIL, outcome="timed_out")
     dispatcher.hand_out()
 
     (ending,) = endings(dispatcher)
@@ -324,8 +324,8 @@ def test_a_job_that_will_not_stop_ends_without_its_body(dispatcher, child):
 def test_a_job_that_will_not_stop_goes_where_its_process_says(dispatcher, child):
     take(dispatcher, job(0, max_attempts=2), job(1))
 
-    child.give_up("job-0", execution.RETRY, outcome="timed_out", delay=60.0)
-    child.give_up("job-1", execution.CANCEL, outcome="cancelled", reason="enough")
+    child.give_up("job-0", attempt.RETRY, outcome="timed_out", delay=60.0)
+    child.give_up("job-1", attempt.CANCEL, outcome="cancelled", reason="enough")
 
     retried, cancelled = endings(dispatcher)
     assert (retried.status, retried.delay) == ("scheduled", 60.0)
@@ -335,8 +335,8 @@ def test_a_job_that_will_not_stop_goes_where_its_process_says(dispatcher, child)
 def test_a_job_is_given_up_once(dispatcher, child):
     take(dispatcher, job(0))
 
-    child.give_up("job-0", execution.CANCEL, outcome="cancelled")
-    child.give_up("job-0", execution.CANCEL, outcome="cancelled")
+    child.give_up("job-0", attempt.CANCEL, outcome="cancelled")
+    child.give_up("job-0", attempt.CANCEL, outcome="cancelled")
 
     assert [e.status for e in endings(dispatcher)] == ["cancelled"]
 
@@ -359,8 +359,8 @@ def test_what_stands_behind_slow_slots_is_taken_back_and_given_to_others(
     child.start("job-0", slot=0)
     child.start("job-1", slot=1)
     other = Child(dispatcher, index=2, slots=3)
-    now = room.time.monotonic()
-    monkeypatch.setattr(room.time, "monotonic", lambda: now + link.STALL_SECONDS + 1)
+    now = link.time.monotonic()
+    monkeypatch.setattr(link.time, "monotonic", lambda: now + link.STALL_SECONDS + 1)
 
     dispatcher.look_after()
     dispatcher.hand_out()
@@ -376,9 +376,9 @@ def test_jobs_that_wait_in_vain_go_back_to_their_lane(dispatcher, child, monkeyp
     take(dispatcher, *[job(n) for n in range(4)])
     dispatcher.look_after()
     assert endings(dispatcher) == []
-    now = room.time.monotonic()
+    now = link.time.monotonic()
     monkeypatch.setattr(
-        room.time, "monotonic", lambda: now + room.PATIENCE_SECONDS + 0.1
+        link.time, "monotonic", lambda: now + waiting.PATIENCE_SECONDS + 0.1
     )
 
     dispatcher.look_after()
@@ -583,7 +583,7 @@ def test_a_job_claimed_again_before_its_ending_was_ticked_off_runs_again(
 ):
     # A claim sees the commit of an ending before the completer says so.
     take(dispatcher, job(0, max_attempts=2))
-    child.report("job-0", execution.RETRY, outcome="failed", delay=0.0)
+    child.report("job-0", attempt.RETRY, outcome="failed", delay=0.0)
     batch = dispatcher.to_settle(10)
 
     take(dispatcher, job(0, epoch=2, attempts=1, max_attempts=2))
@@ -600,10 +600,10 @@ def test_a_job_that_ends_twice_before_the_first_is_ticked_off_is_held_until_the_
     dispatcher, child
 ):
     take(dispatcher, job(0, max_attempts=3))
-    child.report("job-0", execution.RETRY, outcome="failed", delay=0.0)
+    child.report("job-0", attempt.RETRY, outcome="failed", delay=0.0)
     first = dispatcher.to_settle(10)
     take(dispatcher, job(0, epoch=2, attempts=1, max_attempts=3))
-    child.report("job-0", execution.RETRY, outcome="failed", delay=0.0)
+    child.report("job-0", attempt.RETRY, outcome="failed", delay=0.0)
     second = dispatcher.to_settle(10)
     take(dispatcher, job(0, epoch=3, attempts=2, max_attempts=3))
 
@@ -725,7 +725,7 @@ class Life(RuleBasedStateMachine):
         child, slot = data.draw(st.sampled_from(places))
         number = self.running.pop((child, slot))
         values = {"result": "null", "duration": 0.0001}
-        if kind == execution.RETRY:
+        if kind == attempt.RETRY:
             values = {"failure": FAILURE, "duration": 0.0001, "outcome": "failed"}
         self.dispatcher.reported(child.link, [tuple(Report(number, kind, **values))])
 
@@ -778,10 +778,10 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "dispatcher"):
             return
         dispatcher = self.dispatcher
-        places = [item.job.id for item in dispatcher._waiting]
+        places = [job.id for job in dispatcher._waiting]
         for child in self.children:
             places += [held.id for held in child.link.held.values()]
-        places += [item.ending.id for item in dispatcher._settling]
+        places += [item.ending.id for item in dispatcher._endings._waiting]
         assert sorted(places) == sorted(self.ours)
         assert dispatcher.held_count >= len(self.ours)
         assert self.ours <= set(dispatcher._ids)

@@ -8,8 +8,9 @@ import pytest
 from django_workers import backoff, task
 from django_workers.conf import build_settings
 from django_workers.exceptions import TaskTimeout
-from django_workers.runtime import execution
-from django_workers.runtime.execution import Execution, Report
+from django_workers.runtime import attempt
+from django_workers.runtime.attempt import Report
+from django_workers.runtime.execution import Execution
 from django_workers.runtime.executors.aio import LoopThread
 from django_workers.runtime.executors.base import Slot
 from tests.runtime.test_dispatcher import job
@@ -90,7 +91,7 @@ def name_of(declared):
 def test_a_body_that_ignores_its_timeout_is_retried_by_its_own_back_off(given_up):
     report = given_up(name_of(deaf_with_another_attempt), max_attempts=2)
 
-    assert (report.kind, report.outcome) == (execution.RETRY, "timed_out")
+    assert (report.kind, report.outcome) == (attempt.RETRY, "timed_out")
     assert report.delay == 90
     assert report.failure[1] == "ran longer than its timeout of 1 s and ignored it"
     assert report.duration > 0
@@ -104,7 +105,7 @@ def test_a_body_that_ignores_its_timeout_fails_where_its_policy_says_so(
 ):
     report = given_up(name_of(declared), max_attempts=2)
 
-    assert (report.kind, report.outcome) == (execution.FAIL, "timed_out")
+    assert (report.kind, report.outcome) == (attempt.FAIL, "timed_out")
 
 
 def test_no_attempt_follows_a_deaf_one_after_retry_until(given_up):
@@ -112,7 +113,7 @@ def test_no_attempt_follows_a_deaf_one_after_retry_until(given_up):
         name_of(deaf_with_another_attempt), max_attempts=2, retry_until=time.time() + 5
     )
 
-    assert report.kind == execution.FAIL
+    assert report.kind == attempt.FAIL
     assert report.reason == "its time for retries is over"
 
 
@@ -122,7 +123,7 @@ def test_what_a_body_does_after_it_was_given_up_counts_for_nothing(attempts, giv
     run, report = attempts.reported_or_given_up(1)
 
     assert isinstance(run.error, TaskTimeout)
-    assert report.kind == execution.FAIL
+    assert report.kind == attempt.FAIL
     assert attempts.reported == {}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from django_workers.brokers import ClaimedJob, Ending, Lane
-from django_workers.runtime import execution, wire
+from django_workers.runtime import attempt, wire
+from django_workers.runtime.attempt import Report
 from django_workers.runtime.dispatcher import Dispatcher
-from django_workers.runtime.execution import Report
 from django_workers.runtime.link import ChildLink
 from django_workers.runtime.page import SharedPage, new_page
 from django_workers.runtime.wire import Wire
@@ -151,7 +151,7 @@ def test_a_claim_the_database_forgot_is_ended_by_the_ending_on_its_way(
     only = child(dispatcher)
     dispatcher.take([job("a")], {})
     dispatcher.hand_out()
-    report = Report(1, execution.SUCCEED, result="1", duration=0.1)
+    report = Report(1, attempt.SUCCEED, result="1", duration=0.1)
     dispatcher.reported(only.link, [tuple(report)])
 
     dispatcher.take([job("a")], {})
@@ -212,7 +212,7 @@ def test_a_job_under_suspicion_runs_alone(dispatcher, child):
     dispatcher.hand_out()
     assert dispatcher.wanted() == 0
 
-    report = Report(1, execution.SUCCEED, result="1", duration=0.1)
+    report = Report(1, attempt.SUCCEED, result="1", duration=0.1)
     dispatcher.reported(only.link, [tuple(report)])
     dispatcher.hand_out()
 
@@ -228,7 +228,7 @@ def test_a_job_under_suspicion_waits_for_an_empty_child(dispatcher, child):
 
     dispatcher.take([job("s", crashes=2), job("b", position=2)], {})
     dispatcher.hand_out()
-    report = Report(1, execution.SUCCEED, result="1", duration=0.1)
+    report = Report(1, attempt.SUCCEED, result="1", duration=0.1)
     dispatcher.reported(busy.link, [tuple(report)])
     dispatcher.hand_out()
 
