@@ -27,8 +27,13 @@ from .compat import (
     TaskResultStatus,
     task_enqueued,
 )
-from .conf import Options, build_options, queues_mistake, runtime_settings
-from .discovery import autodiscover
+from .conf import (
+    Options,
+    build_options,
+    check_database,
+    queues_mistake,
+    runtime_settings,
+)
 from .exceptions import (
     ConfigurationError,
     JobCancelled,
@@ -38,7 +43,8 @@ from .exceptions import (
 from .ids import uuid7
 from .results import JobResult
 from .signals import job_created
-from .task import Call, Deadline, Task, registry
+from .task import Call, Deadline, Task, get_task
+from .task import get_task as find_task
 
 if TYPE_CHECKING:
     from .brokers import Broker, NewJob
@@ -131,11 +137,21 @@ class DatabaseBackend(PolicyRules):
         return build_options(self.alias, self.options)
 
     @property
+    def database(self) -> str:
+        """The alias of the queue's database.
+
+        Raises ConfigurationError for one that is not in `DATABASES`.
+        """
+        database = self.settings.DATABASE
+        check_database(self.alias, database)
+        return database
+
+    @property
     def broker(self) -> "Broker":
         """The broker of this backend's database."""
         from .brokers import broker_for
 
-        return broker_for(self.settings.DATABASE)
+        return broker_for(self.database)
 
     # Enqueue
 
@@ -259,7 +275,7 @@ class DatabaseBackend(PolicyRules):
         from .models import Job
 
         job_id = _uuid(result_id)
-        database = self.settings.DATABASE
+        database = self.database
         job = Job.objects.using(database).filter(id=job_id, backend=self.alias).first()
         if job is None:
             raise TaskResultDoesNotExist(result_id)
@@ -295,7 +311,7 @@ class DatabaseBackend(PolicyRules):
 
     def _task_of(self, job: Any) -> Task[Any, Any]:
         try:
-            declared = find_task(job.task)
+            declared = get_task(job.task)
         except UnknownTask:
             declared = None
         return rebuilt_task(
@@ -372,18 +388,6 @@ class DummyBackend(PolicyRules, compat.DummyBackend):
     """Django's DummyBackend that knows our policies: stores calls, runs nothing."""
 
     task_class = Task
-
-
-def find_task(name: str) -> Task[Any, Any]:
-    """The task of a stored name; imports the apps' task modules if need be.
-
-    Raises UnknownTask.
-    """
-    try:
-        return registry.get(name)
-    except UnknownTask:
-        autodiscover(runtime_settings().autodiscover)
-        return registry.get(name)
 
 
 def _unknown(*args: Any, **kwargs: Any) -> None:

@@ -7,8 +7,12 @@ from pkgutil import walk_packages
 from types import ModuleType
 
 from django.apps import apps
+from django.core.signals import setting_changed
 
 from .exceptions import ConfigurationError
+
+# Whether this process has looked for its tasks, or has been told that it cannot.
+_looked = False
 
 
 def autodiscover(names: Sequence[str]) -> list[str]:
@@ -18,16 +22,47 @@ def autodiscover(names: Sequence[str]) -> list[str]:
     such a module comes through: a worker that lacks half its tasks must not start.
     Raises ConfigurationError for a dotted name that does not exist.
     """
+    global _looked
     imported: list[str] = []
-    for name in names:
-        if "." in name:
-            imported += _import_tree(name)
-            continue
-        for config in apps.get_app_configs():
-            path = f"{config.name}.{name}"
-            if find_spec(path) is not None:
-                imported += _import_tree(path)
+    try:
+        for name in names:
+            if "." in name:
+                imported += _import_tree(name)
+                continue
+            for config in apps.get_app_configs():
+                path = f"{config.name}.{name}"
+                if find_spec(path) is not None:
+                    imported += _import_tree(path)
+    finally:
+        _looked = True
     return imported
+
+
+def discover_once(names: Sequence[str]) -> None:
+    """Let this process know its tasks, if nobody has called autodiscover() in it.
+
+    For what looks a task up: a process that serves pages or runs a command may not
+    have imported the module that declares it. Does nothing before the apps are
+    loaded. Raises as autodiscover() does, and looks again the next time then.
+    """
+    global _looked
+    # No lock: imports have their own, and two threads that look at once do no harm.
+    if _looked or not apps.models_ready:
+        return
+    try:
+        autodiscover(names)
+    except BaseException:
+        _looked = False
+        raise
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _looked
+    if setting in ("DJANGO_WORKERS", "INSTALLED_APPS"):
+        _looked = False
+
+
+setting_changed.connect(_forget, dispatch_uid="django_workers.discovery")
 
 
 def _import_tree(path: str) -> list[str]:

@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from . import compat
-from .backend import find_task
 from .exceptions import UnknownTask
 from .results import JobResult
-from .task import UNSET, Task, registry
+from .task import UNSET, Task, get_task, registry
 
 # A string: Django's class cannot be subscripted at run time.
 AnyTask: TypeAlias = "compat.Task[..., Any] | str"
@@ -162,7 +161,7 @@ def _found(task: AnyTask) -> Task[..., Any]:
     if isinstance(task, Task):
         return task
     if isinstance(task, str):
-        return find_task(task)
+        return get_task(task)
     if isinstance(task, compat.Task):
         return _ours(task)
     raise TypeError(

@@ -34,9 +34,10 @@ from .compat import (
     task_backends,
 )
 from .conf import QUEUE_PATTERN as QUEUE_PATTERN
-from .conf import priority_of
+from .conf import priority_of, runtime_settings
 from .context import JobContext
 from .cron import Cron, Every
+from .discovery import discover_once
 from .exceptions import InvalidPolicy, UnknownTask
 from .results import JobResult
 
@@ -365,13 +366,28 @@ registry: Final = Registry()
 def get_task(name: str) -> Task[Any, Any]:
     """The task registered under a name, an alias or a module path.
 
-    Raises UnknownTask, which names the nearest ones.
+    Imports the apps' task modules if it is not among those declared so far. Raises
+    UnknownTask, which names the nearest ones, and a module that cannot be imported.
     """
+    try:
+        return registry.get(name)
+    except UnknownTask as unknown:
+        try:
+            discover_once(runtime_settings().autodiscover)
+        except Exception as error:  # whatever a project's module may raise
+            raise UnknownTask(
+                f"{unknown} A module of tasks cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
     return registry.get(name)
 
 
 def list_tasks() -> list[Task[Any, Any]]:
-    """Every task declared so far, by name."""
+    """Every task of this project, by name; imports the apps' task modules first.
+
+    An error inside such a module comes through.
+    """
+    discover_once(runtime_settings().autodiscover)
     return registry.all()
 
 

@@ -107,14 +107,24 @@ def _check_backoffs(tasks: Iterable[Task[Any, Any]]) -> Iterator[CheckMessage]:
             yield from check_backoff(f"The back-off of task {task.key}", task.backoff)
 
 
+def _tasks_if_sound() -> list[Task[Any, Any]]:
+    """Every task; none where another check has the reason to say."""
+    if not settings_are_sound():
+        return []
+    try:
+        return list_tasks()
+    except Exception:  # E012
+        return []
+
+
 @register(TAG, deploy=True)
 def check_jitter(
     app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Suggest jitter for the tasks declared so far; only with ``check --deploy``."""
+    """Suggest jitter for tasks that are retried; only with ``check --deploy``."""
     names = [
         task.key
-        for task in list_tasks()
+        for task in _tasks_if_sound()
         if isinstance(task.backoff, Backoff)
         and task.backoff.initial > 0
         and not task.backoff.jitter

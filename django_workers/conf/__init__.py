@@ -6,6 +6,7 @@ from .options import (
     OptionMistake,
     Options,
     build_options,
+    check_database,
     option_mistakes,
     queues_mistake,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "backoff_problem",
     "build_options",
     "build_settings",
+    "check_database",
     "level_of",
     "option_mistakes",
     "priority_of",

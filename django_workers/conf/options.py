@@ -93,11 +93,20 @@ def option_mistakes(alias: str, options: Any) -> Iterator[OptionMistake]:
 def build_options(alias: str, options: Any) -> Options:
     """The options of the backend *alias* with their defaults.
 
-    Raises ConfigurationError naming the first mistake and its fix.
+    Raises ConfigurationError naming the first mistake and its fix. That the database
+    exists is for whoever uses it to ask, see check_database().
     """
     for mistake in option_mistakes(alias, options):
-        raise ConfigurationError(f"{mistake.message} {mistake.hint}")
+        if mistake.kind != "database" or not isinstance(options["DATABASE"], str):
+            raise ConfigurationError(f"{mistake.message} {mistake.hint}")
     return Options(**options)
+
+
+def check_database(alias: str, database: str) -> None:
+    """Raise ConfigurationError if the backend's database is not in `DATABASES`."""
+    if database not in connections.settings:
+        for mistake in option_mistakes(alias, {"DATABASE": database}):
+            raise ConfigurationError(f"{mistake.message} {mistake.hint}")
 
 
 def _database_mistakes(where: str, alias: Any) -> Iterator[OptionMistake]:

@@ -68,7 +68,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until stopped."""
         backend = self._backend(options["backend"])
-        using = backend.settings.DATABASE
+        using = backend.database
         runtime = settings_from(options)
         self._refuse_pending_migrations(using)
         self.stdout.write(
@@ -101,7 +101,7 @@ class Command(BaseCommand):
                 '"django_workers.backend.DatabaseBackend"}}.'
             )
         with as_command_error():
-            backend.settings  # noqa: B018 - reading it checks it
+            backend.database  # noqa: B018 - reading it checks it
         return backend
 
     def _refuse_pending_migrations(self, using: str) -> None:

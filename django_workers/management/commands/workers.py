@@ -13,9 +13,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections
 
 from ... import control, stats
-from ...conf import runtime_settings
 from ...databases import queue_database
-from ...discovery import autodiscover
 from ...exceptions import (
     JobDoesNotExist,
     ScheduleDoesNotExist,
@@ -203,7 +201,6 @@ class Command(BaseCommand):
         return bool(values["status"] != "unhealthy")
 
     def _tasks(self, options: dict[str, Any]) -> bool:
-        autodiscover(runtime_settings().autodiscover)
         rows = [task_row(task) for task in list_tasks()]
         columns = ("name", "queue", "priority", "max_attempts", "timeout", "schedule")
         self._print(options, rows, self._table(rows, columns) or "No task is declared.")
