@@ -79,19 +79,22 @@ def test_the_order_of_queues_goes_before_priorities(run_worker, tmp_path):
     assert lines(path) == ["first 0", "first -100", "last 100", "last 0"]
 
 
-def test_a_job_of_an_earlier_queue_overtakes_a_backlog(run_worker, tmp_path):
+def test_jobs_of_an_earlier_queue_overtake_a_backlog(run_worker, tmp_path):
     path = tmp_path / "order"
-    backlog = enqueue(path, "low", 150, task=tasks.write_slowly)
+    backlog = enqueue(path, "low", 120, task=tasks.write_slowly)
     with run_worker(*ONE_SLOT, *ALERT, "--queues", "critical,low"):
         wait_for_lines(path, 10)
+        critical = enqueue(path, "critical", 30, task=tasks.write_slowly)
         before = len(lines(path))
-        ended(enqueue(path, "critical", 1)[0])
+        all_ended(critical)
         place = lines(path).index("critical 0")
         all_ended(backlog)
 
     print(f"{place - before} of the backlog came first")
     # Two looks of a tenth of a second, and then some.
     assert place - before < 25
+    # From then on nothing of the other queue came between.
+    assert lines(path)[place : place + 30] == [f"critical {n}" for n in range(30)]
 
 
 # Priorities
