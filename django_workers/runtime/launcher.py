@@ -22,18 +22,24 @@ from typing import Any, Final
 from django.db import connections
 
 from . import child as child_room
-from . import wire
+from . import exits, wire
+from .alarm import Alarm
 from .child import ChildOptions
 from .page import new_page
-from .processes import die_with_parent, flush, own_group, say
+from .processes import (
+    die_with_parent,
+    flush,
+    how_it_ended,
+    kill_group,
+    kill_strays,
+    own_group,
+    say,
+)
 from .spawn import spawn
-from .supervisor import EXIT_LEASE_LOST, EXIT_OK, Supervisor, SupervisorOptions
+from .streak import Streak
+from .supervisor import Supervisor, SupervisorOptions
 from .wire import ControlWire
 
-# A process that has lived for so long was healthy: its death is no streak.
-HEALTHY_SECONDS: Final = 5.0
-FIRST_PAUSE_SECONDS: Final = 0.2
-MOST_PAUSE_SECONDS: Final = 30.0
 # Deaths in a row before any child became ready after which the launcher gives up.
 MOST_BIRTH_DEATHS: Final = 5
 # A child that has not said hello by then is killed and replaced.
@@ -41,7 +47,6 @@ HELLO_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.5
 # How long children may send their last signals once the supervisor has ended.
 LAST_WORDS_SECONDS: Final = 3.0
-EXIT_SUPERVISOR: Final = 6
 
 StartMethod = str
 
@@ -56,22 +61,6 @@ class _Process:
     ready: bool = False
     retired: bool = False
     killed: bool = False
-
-
-@dataclass(slots=True)
-class _Streak:
-    """Deaths in a row, and when the next start may be tried."""
-
-    deaths: int = 0
-    not_before: float = 0.0
-
-    def died(self, *, lived: float, now: float) -> None:
-        """Count a death; one after a healthy life starts a new streak."""
-        self.deaths = 1 if lived >= HEALTHY_SECONDS else self.deaths + 1
-        pause = FIRST_PAUSE_SECONDS * 2 ** min(10, self.deaths - 1)
-        # The first death costs no time: its jobs wait.
-        pause = 0.0 if self.deaths == 1 else min(MOST_PAUSE_SECONDS, pause)
-        self.not_before = now + pause
 
 
 class Launcher:
@@ -103,8 +92,8 @@ class Launcher:
         self._supervisor = 0
         self._supervisor_born = 0.0
         self._control: ControlWire | None = None
-        self._child_streak = _Streak()
-        self._supervisor_streak = _Streak()
+        self._child_streak = Streak()
+        self._supervisor_streak = Streak()
         self._next_index = 0
         self._wanted: list[int] = list(slots)
         self._signals = 0
@@ -116,7 +105,7 @@ class Launcher:
 
     def run(self) -> int:
         """Run until the supervisor has ended on purpose; its exit code."""
-        with _Alarm(self._signalled) as alarm:
+        with Alarm(self._signalled) as alarm:
             self._start_supervisor()
             looked = time.monotonic()
             while True:
@@ -184,7 +173,7 @@ class Launcher:
         pid = os.fork()
         if pid:
             return pid
-        code = EXIT_SUPERVISOR
+        code = exits.SUPERVISOR
         try:
             _become_child(parent)
             for fd in close:
@@ -209,7 +198,7 @@ class Launcher:
 
     # Reaping
 
-    def _wait(self, alarm: "_Alarm") -> None:
+    def _wait(self, alarm: Alarm) -> None:
         sources: list[Any] = [alarm]
         if self._control is not None:
             sources.append(self._control)
@@ -245,7 +234,7 @@ class Launcher:
                 self._wanted.append(self._slots_of(process))
             elif kind == wire.KILL:
                 process.killed = True
-                _kill_group(pid)
+                kill_group(pid)
 
     def _slots_of(self, process: _Process) -> int:
         return self._slots[process.index % len(self._slots)]
@@ -256,7 +245,9 @@ class Launcher:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return None if self._supervisor == 0 and not self._draining else EXIT_OK
+                return (
+                    None if self._supervisor == 0 and not self._draining else exits.OK
+                )
             if pid == 0:
                 return None
             if pid == self._supervisor:
@@ -271,11 +262,11 @@ class Launcher:
         now = time.monotonic()
         self._supervisor = 0
         code = os.waitstatus_to_exitcode(status)
-        failed = code in (EXIT_SUPERVISOR, EXIT_LEASE_LOST) or code < 0
+        failed = code in (exits.SUPERVISOR, exits.LEASE_LOST) or code < 0
         if not failed:
             self._hear_children_out(now + LAST_WORDS_SECONDS)
         for pid in self._children:
-            _kill_group(pid)
+            kill_group(pid)
         for pid in self._children:
             os.waitpid(pid, 0)
         self._children.clear()
@@ -285,12 +276,12 @@ class Launcher:
         self._wanted = list(self._slots)
         if failed:
             if self._draining:
-                return EXIT_SUPERVISOR
-            if code != EXIT_LEASE_LOST:
-                say(f"The supervisor {_how(status)}: starting another")
+                return exits.SUPERVISOR
+            if code != exits.LEASE_LOST:
+                say(f"The supervisor {how_it_ended(status)}: starting another")
             self._supervisor_streak.died(lived=now - self._supervisor_born, now=now)
             if self._supervisor_streak.deaths > MOST_BIRTH_DEATHS:
-                return EXIT_SUPERVISOR
+                return exits.SUPERVISOR
             self._supervisor_options = self._renew(self._supervisor_options)
             return None
         return code
@@ -301,14 +292,14 @@ class Launcher:
             pid, _status = os.waitpid(-1, os.WNOHANG)
             if pid:
                 self._children.pop(pid, None)
-                _kill_strays(pid)
+                kill_strays(pid)
             else:
                 time.sleep(0.005)
 
     def _child_died(self, process: _Process, status: int, peak_kib: int) -> None:
         now = time.monotonic()
-        _kill_strays(process.pid)
-        how = f"{_how(status)} (peak memory {peak_kib // 1024} MiB)"
+        kill_strays(process.pid)
+        how = f"{how_it_ended(status)} (peak memory {peak_kib // 1024} MiB)"
         self._tell(wire.DIED, (process.pid, how))
         if process.retired or self._draining:
             return
@@ -330,7 +321,7 @@ class Launcher:
         for process in self._children.values():
             if not process.ready and now - process.born > HELLO_SECONDS:
                 say(f"Process {process.pid} did not get ready: killed")
-                _kill_group(process.pid)
+                kill_group(process.pid)
 
     # Signals and changes
 
@@ -370,46 +361,6 @@ class Launcher:
             pass  # its death is noticed by waiting for it
 
 
-class _Alarm:
-    """Wakes select() on a signal, and counts those that ask to stop."""
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-        self._before: dict[int, object] = {}
-        self._wakeup = -1
-
-    def fileno(self) -> int:
-        """The descriptor, for select()."""
-        return self._read.fileno()
-
-    def __enter__(self) -> "_Alarm":
-        self._wakeup = signal.set_wakeup_fd(
-            self._write.fileno(), warn_on_full_buffer=False
-        )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, lambda *_: self._stop())
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._read.close()
-        self._write.close()
-
-    def clear(self) -> None:
-        """Forget what has woken us."""
-        try:
-            while self._read.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
-
-
 def _can_fork(method: StartMethod) -> bool:
     """Whether processes are forked: on Linux, and only from a single thread."""
     if method != "auto":
@@ -425,32 +376,3 @@ def _become_child(parent: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def _kill_group(pid: int) -> None:
-    """Kill a process and everything it has started."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
-def _kill_strays(group: int) -> None:
-    """Kill what a dead child has left running in its group."""
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -50,3 +50,33 @@ def _silence() -> None:
         os.close(nowhere)
     except (OSError, ValueError):
         pass
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and everything it has started."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def kill_strays(group: int) -> None:
+    """Kill what a dead child has left running in its group."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def how_it_ended(status: int) -> str:
+    """Say in words what wait() says of a process."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -21,7 +21,7 @@ from django_workers.management.arguments import DEFAULT_LIMIT
 from django_workers.management.commands import runworkers, workers
 from django_workers.models.status import TRANSITIONS, AttemptOutcome, SessionState
 from django_workers.results import JobResult
-from django_workers.runtime import launcher, supervisor
+from django_workers.runtime import exits
 from tests.docs.pages import code_of, literal, page, pages
 from tests.support import ROOT
 
@@ -138,10 +138,9 @@ def test_the_exit_codes_of_runworkers_are_those_of_the_code():
     }
     real = {
         value
-        for module in (supervisor, launcher)
-        for name, value in vars(module).items()
+        for name, value in vars(exits).items()
         # A lost lease starts another supervisor: it never leaves the launcher.
-        if name.startswith("EXIT_") and name != "EXIT_LEASE_LOST"
+        if name.isupper() and name != "LEASE_LOST"
     }
 
     # 1 and 2 are Django's own for a command that fails and for wrong usage.

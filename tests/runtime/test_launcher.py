@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from django_workers.runtime.launcher import (
+from django_workers.runtime.launcher import Launcher
+from django_workers.runtime.streak import (
     FIRST_PAUSE_SECONDS,
     HEALTHY_SECONDS,
     MOST_PAUSE_SECONDS,
-    Launcher,
-    _Streak,
+    Streak,
 )
 
 
@@ -39,7 +39,7 @@ def test_the_first_signal_drains(launcher):
 
 
 def test_the_first_death_costs_no_time():
-    streak = _Streak()
+    streak = Streak()
 
     streak.died(lived=0.1, now=100.0)
 
@@ -47,7 +47,7 @@ def test_the_first_death_costs_no_time():
 
 
 def test_deaths_at_birth_are_followed_by_growing_pauses():
-    streak = _Streak()
+    streak = Streak()
     pauses = []
     for _ in range(12):
         streak.died(lived=0.1, now=0.0)
@@ -59,7 +59,7 @@ def test_deaths_at_birth_are_followed_by_growing_pauses():
 
 
 def test_a_healthy_life_ends_a_streak():
-    streak = _Streak()
+    streak = Streak()
     for _ in range(5):
         streak.died(lived=0.1, now=0.0)
 

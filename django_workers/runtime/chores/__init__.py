@@ -3,6 +3,6 @@
 Each is safe to run on all hosts at once.
 """
 
-from .keeper import Chores
+from .timetable import Chores
 
 __all__ = ["Chores"]
