@@ -3,14 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from django_workers import control
 from django_workers.models import Job
 from tests import tasks
 from tests.e2e import late_tasks
 from tests.e2e.jobs import (
-    all_ended,
     attempts_of,
     ended,
     job_of,
@@ -296,19 +295,7 @@ def test_a_renamed_task_keeps_its_jobs():
     assert ended(result).result == "renamed"
 
 
-# Around the body
-
-
-@pytest.mark.parametrize(
-    "task", [tasks.language_and_zone, tasks.language_and_zone_async]
-)
-def test_language_and_time_zone_travel_along(task):
-    with translation.override("de"), timezone.override("Asia/Tokyo"):
-        carried = task.enqueue()
-    plain = task.enqueue()
-
-    assert ended(carried).result == ["de", "Asia/Tokyo"]
-    assert ended(plain).result == ["en", "UTC"]
+# After the body
 
 
 def test_a_transaction_left_open_is_rolled_back(worker):
@@ -318,11 +305,3 @@ def test_a_transaction_left_open_is_rolled_back(worker):
 
     assert "A task left a transaction open on 'default'" in worker.output()
     assert not Group.objects.filter(name__startswith="left open").exists()
-
-
-def test_what_a_task_activates_is_gone_for_the_next():
-    all_ended(tasks.change_process_state.enqueue_many([((), {})] * 20))
-
-    results = tasks.language_and_zone.enqueue_many([((), {})] * 20)
-
-    assert [ended(result).result for result in results] == [["en", "UTC"]] * 20
