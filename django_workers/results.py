@@ -62,19 +62,28 @@ class JobResult(BaseResult[P, R]):  # type: ignore[misc]  # the stubs forget "fr
         `timeout` is in seconds, None waits for ever. The caller is woken by the
         completion where the database can do that, and looks once a second besides.
 
+        A result of ImmediateBackend has ended already.
+
         Raises TimeoutError when time is up, WaitInTransaction inside a transaction
         that keeps the job from starting or from being seen, and
         TaskResultDoesNotExist when the job has been pruned.
         """
-        self.task.get_backend().wait(self.id, timeout)  # type: ignore[attr-defined]
-        self.refresh()
+        if not self._is_final:
+            self.task.get_backend().wait(self.id, timeout)  # type: ignore[attr-defined]
+            self.refresh()
         return self
 
     async def await_result(self, timeout: float | None = None) -> "JobResult[P, R]":
         """See wait(); waits without blocking the event loop."""
-        await self.task.get_backend().await_result(self.id, timeout)  # type: ignore[attr-defined]
-        await self.arefresh()
+        if not self._is_final:
+            await self.task.get_backend().await_result(self.id, timeout)  # type: ignore[attr-defined]
+            await self.arefresh()
         return self
+
+    @property
+    def _is_final(self) -> bool:
+        """Whether it has ended in a backend that keeps no results to ask for."""
+        return self.is_finished and not self.task.get_backend().supports_get_result
 
     def _take(self, fresh: Any) -> None:
         for name in (*TASK_REFRESH_ATTRS, *OWN_REFRESH_ATTRS):

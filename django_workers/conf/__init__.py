@@ -10,7 +10,12 @@ from .options import (
     option_mistakes,
     queues_mistake,
 )
-from .rules import QUEUE_PATTERN, backoff_problem
+from .rules import (
+    LARGEST_COUNT,
+    LONGEST_RUN_SECONDS,
+    QUEUE_PATTERN,
+    backoff_problem,
+)
 from .runtime import (
     SETTING,
     RuntimeSettings,
@@ -22,7 +27,9 @@ from .runtime import (
 
 __all__ = [
     "BACKOFF_HINT",
+    "LARGEST_COUNT",
     "LEVELS",
+    "LONGEST_RUN_SECONDS",
     "QUEUE_PATTERN",
     "SETTING",
     "OptionMistake",

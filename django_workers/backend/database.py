@@ -1,0 +1,277 @@
+"""The backend whose jobs are rows.
+
+Django builds a backend once per thread, at import time of the first task: building one
+imports no model and opens nothing.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.core import checks
+from django.db import connections
+
+from .. import carriers, codec
+from ..compat import TaskResultDoesNotExist, TaskResultStatus, task_enqueued
+from ..conf import Options, build_options, check_database, runtime_settings
+from ..exceptions import ConfigurationError, WaitInTransaction
+from ..ids import uuid7
+from ..results import JobResult
+from ..signals import job_created
+from ..task import Call, Task
+from .reading import result_of
+from .rebuilding import adopted
+from .rules import PolicyRules, deadline_of, moment_of
+
+if TYPE_CHECKING:
+    from ..brokers import Broker, NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that has passed every check and only needs storing."""
+
+    task: Any
+    job: "NewJob"
+
+
+class DatabaseBackend(PolicyRules):
+    """Jobs are rows of the database; `manage.py runworkers` runs them."""
+
+    task_class = Task
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    @cached_property
+    def settings(self) -> Options:
+        """This backend's options with their defaults.
+
+        Raises ConfigurationError for one that does not exist or cannot work.
+        """
+        if self.queues_mistake:
+            raise ConfigurationError(
+                f"{self.queues_mistake.message} {self.queues_mistake.hint}"
+            )
+        return build_options(self.alias, self.options)
+
+    @property
+    def database(self) -> str:
+        """The alias of the queue's database.
+
+        Raises ConfigurationError for one that is not in `DATABASES`.
+        """
+        database = self.settings.DATABASE
+        check_database(self.alias, database)
+        return database
+
+    @property
+    def broker(self) -> "Broker":
+        """The broker of this backend's database."""
+        from ..brokers import broker_for
+
+        return broker_for(self.database)
+
+    # Enqueue
+
+    def enqueue(
+        self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> JobResult[Any, Any]:
+        """Store a job in the caller's transaction; see Task.enqueue()."""
+        return self.store(self.prepare(task, args, kwargs))
+
+    def enqueue_many(
+        self, task: Any, calls: Iterable[Call]
+    ) -> list[JobResult[Any, Any]]:
+        """Store one job per call, all or none; see Task.enqueue_many()."""
+        prepared = [
+            self.prepare(task, args, kwargs, path=f"calls[{number}].")
+            for number, (args, kwargs) in enumerate(calls)
+        ]
+        return self.store_many(prepared)
+
+    def deferred(
+        self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[], JobResult[Any, Any]]:
+        """Check a call and copy its arguments now; return what stores the job."""
+        prepared = self.prepare(task, args, kwargs)
+        return lambda: self.store(prepared)
+
+    def prepare(
+        self,
+        task: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        path: str = "",
+    ) -> Prepared:
+        """Check a call completely and copy its arguments; touch no database.
+
+        Raises what Task.enqueue() raises.
+        """
+        from ..brokers import NewJob
+
+        if not isinstance(task, Task):
+            task = adopted(task)
+        self.validate_task(task)
+        options = self.settings
+        limit = options.MAX_ARGS_BYTES
+        metadata = dict(task.metadata)
+        carried = carriers.capture()
+        if carried:
+            metadata[carriers.METADATA_KEY] = carried
+        return Prepared(
+            task,
+            NewJob(
+                id=uuid7(),
+                backend=self.alias,
+                task=task.key,
+                queue=task.queue_name,
+                priority=task.priority,
+                args=codec.encode(list(args), path=f"{path}args", limit_bytes=limit),
+                kwargs=codec.encode(kwargs, path=f"{path}kwargs", limit_bytes=limit),
+                run_after=moment_of(task.run_after),
+                max_attempts=task.max_attempts or options.MAX_ATTEMPTS,
+                timeout=task.timeout,
+                on_crash=task.on_crash,
+                expires_at=deadline_of(task.expires),
+                retry_until=deadline_of(task.retry_until),
+                tags=codec.encode(list(task.tags), path="tags") if task.tags else "[]",
+                metadata=(
+                    codec.encode(metadata, path="metadata") if metadata else "{}"
+                ),
+            ),
+        )
+
+    def store(self, prepared: Prepared) -> JobResult[Any, Any]:
+        """Store one prepared job; return its result."""
+        return self.store_many([prepared])[0]
+
+    def store_many(self, prepared: Sequence[Prepared]) -> list[JobResult[Any, Any]]:
+        """Store prepared jobs, announce them after the commit, send the signals."""
+        from ..brokers import Lane
+        from ..runtime import wakeup
+
+        broker = self.broker
+        jobs = [item.job for item in prepared]
+        enqueued_at = broker.enqueue(jobs)
+        if broker.can_notify:
+            hints = {
+                wakeup.DUE
+                if job.run_after
+                else wakeup.ready_payload(Lane(job.queue, job.priority))
+                for job in jobs
+            }
+            wakeup.announce(broker, sorted(hints))
+        results = [self._new_result(item, enqueued_at) for item in prepared]
+        for result in results:
+            task_enqueued.send_robust(type(self), task_result=result)
+            job_created.send_robust(type(self), job=result)
+        return results
+
+    def _new_result(
+        self, prepared: Prepared, enqueued_at: datetime
+    ) -> JobResult[Any, Any]:
+        job = prepared.job
+        return JobResult(
+            task=prepared.task,
+            id=str(job.id),
+            status=TaskResultStatus.READY,
+            enqueued_at=enqueued_at,
+            started_at=None,
+            finished_at=None,
+            last_attempted_at=None,
+            args=json.loads(job.args),
+            kwargs=json.loads(job.kwargs),
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+            job_status="scheduled" if job.run_after else "ready",
+            tags=prepared.task.tags,
+            metadata=json.loads(job.metadata),
+        )
+
+    # Results
+
+    def get_result(self, result_id: str) -> JobResult[Any, Any]:
+        """Read a job's result.
+
+        Raises TaskResultDoesNotExist for an id that is unknown or not one.
+        """
+        from ..models import Job
+
+        job_id = _uuid(result_id)
+        database = self.database
+        job = Job.objects.using(database).filter(id=job_id, backend=self.alias).first()
+        if job is None:
+            raise TaskResultDoesNotExist(result_id)
+        return self.result_of(job)
+
+    def result_of(self, job: Any) -> JobResult[Any, Any]:
+        """The result a job's row and its attempts' rows describe."""
+        return result_of(job)
+
+    def wait(self, result_id: str, timeout: float | None = None) -> None:
+        """Wait until a job has ended; see JobResult.wait()."""
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be seconds, zero or more, not {timeout!r}.")
+        from ..models import FINISHED, Job
+        from ..runtime.wakeup import wait_until
+
+        job_id = _uuid(result_id)
+        broker = self.broker
+
+        def is_done() -> bool:
+            rows = Job.objects.using(broker.using).filter(id=job_id)
+            status = rows.values_list("status", flat=True).first()
+            if status is None:
+                raise TaskResultDoesNotExist(result_id)
+            return status in FINISHED
+
+        if is_done():
+            return
+        if connections[broker.using].in_atomic_block:
+            raise WaitInTransaction(
+                "wait() inside transaction.atomic() could wait for ever: the job may "
+                "not be committed, and its end may not be visible. Call it after the "
+                "block."
+            )
+        if not wait_until(
+            broker,
+            is_done,
+            job_id=str(job_id),
+            timeout=timeout,
+            dsn=runtime_settings().listener,
+        ):
+            raise TimeoutError(f"job {job_id} has not ended within {timeout:g} s")
+
+    async def await_result(self, result_id: str, timeout: float | None = None) -> None:
+        """See wait(); waits in a thread of its own, whose connection is closed."""
+        await asyncio.to_thread(self._wait_and_close, result_id, timeout)
+
+    def _wait_and_close(self, result_id: str, timeout: float | None) -> None:
+        try:
+            self.wait(result_id, timeout)
+        finally:
+            connections[self.settings.DATABASE].close()
+
+    # Checks
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """What `manage.py check` says of this backend's settings."""
+        from ..checks import check_backend
+
+        return [*super().check(**kwargs), *check_backend(self)]
+
+
+def _uuid(result_id: str) -> UUID:
+    try:
+        return UUID(str(result_id))
+    except ValueError:
+        raise TaskResultDoesNotExist(result_id) from None

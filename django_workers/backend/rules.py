@@ -1,0 +1,84 @@
+"""What every backend of ours refuses and allows beyond Django's own rules."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Final
+
+from django.core import checks
+from django.utils import timezone
+
+from ..compat import BaseTaskBackend, InvalidTask
+from ..conf import queues_mistake
+from ..task import Deadline
+
+LATEST_RUN_AFTER: Final = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class PolicyRules(BaseTaskBackend):
+    """What every backend of ours refuses and allows beyond Django's own rules."""
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        queues = params.get("QUEUES", ())
+        # Kept for check() to say: raising here would stop `manage.py check` itself.
+        self.queues_mistake = queues_mistake(alias, queues)
+        if self.queues_mistake:
+            params = {**params, "QUEUES": []}
+        super().__init__(alias, params)
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """What `manage.py check` says of this backend's settings."""
+        from ..checks import check_queues
+
+        return [*super().check(**kwargs), *check_queues(self.queues_mistake)]
+
+    def validate_task(self, task: Any) -> None:
+        """Refuse a task this backend cannot run; see Django's own rules.
+
+        Raises InvalidTask. Beyond Django's: `run_after` may be a timedelta, and lies
+        before the year 9000.
+        """
+        run_after = task.run_after
+        if isinstance(run_after, timedelta):
+            run_after = None
+        elif isinstance(run_after, datetime) and not timezone.is_aware(run_after):
+            raise InvalidTask("run_after must be an aware datetime.")
+        stripped: Any = (
+            task
+            if run_after is task.run_after
+            else SimpleNamespace(
+                func=task.func,
+                takes_context=task.takes_context,
+                priority=task.priority,
+                queue_name=task.queue_name,
+                run_after=None,
+            )
+        )
+        super().validate_task(stripped)
+        moment_of(task.run_after)
+
+
+def moment_of(run_after: datetime | timedelta | None) -> datetime | None:
+    """The moment of a due time that may be given as a delay from now.
+
+    Raises InvalidTask for one that no database holds.
+    """
+    if run_after is None:
+        return None
+    try:
+        moment = (
+            timezone.now() + run_after
+            if isinstance(run_after, timedelta)
+            else run_after
+        )
+        if moment >= LATEST_RUN_AFTER:
+            raise OverflowError
+    except OverflowError:
+        raise InvalidTask("run_after must lie before the year 9000.") from None
+    return moment
+
+
+def deadline_of(deadline: Deadline | None) -> datetime | None:
+    """The moment of a deadline; a number is seconds from now."""
+    if isinstance(deadline, (int, float)):
+        deadline = timedelta(seconds=deadline)
+    return moment_of(deadline)
