@@ -419,20 +419,6 @@ def renamed() -> str:
 
 
 @task
-def language_and_zone() -> list[str]:
-    """Return the language and the time zone of the run."""
-    language = translation.get_language()
-    return [language, timezone.get_current_timezone_name()]
-
-
-@task
-async def language_and_zone_async() -> list[str]:
-    """Return the language and the time zone of the run, from the event loop."""
-    await asyncio.sleep(0)
-    return language_and_zone.func()
-
-
-@task
 def leave_transaction_open() -> None:
     """Write in a transaction that is never ended."""
     transaction.set_autocommit(False)
