@@ -374,13 +374,10 @@ def test_every_question_is_answered_through_an_index(name: str):
 
 
 def _analyze() -> None:
-    statement = {
-        "sqlite": "ANALYZE",
-        "mysql": "ANALYZE TABLE django_workers_job",
-        "postgresql": "ANALYZE django_workers_job",
-    }[connection.vendor]
+    if connection.vendor == "mysql":
+        return  # it would commit this test's jobs; InnoDB looks into its indexes
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute("ANALYZE django_workers_job")
         if connection.vendor == "postgresql":
             # It prefers to read a small table whole; can it do without?
             cursor.execute("SET LOCAL enable_seqscan = off")

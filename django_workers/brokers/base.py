@@ -607,6 +607,9 @@ class Broker:
         alive = WorkerSession.objects.using(self.using).filter(state__in=ALIVE)
         rows = list(
             self.jobs.running()
+            # Every running job has one; said for MySQL, which has the others in the
+            # index, too.
+            .filter(session__isnull=False)
             .exclude(session__in=alive.values("id"))
             .order_by("session")  # as the index has them: nothing to sort
             .values("session", *_CLAIM_FIELDS, "worker")[:limit]
