@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from django.db import connections
-from django.db.models import BooleanField, F, Func, Q, TextField, Value
-from django.db.models.expressions import Combinable
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import stats
-from ..models import WAITING, Job, JobQuerySet, JobStatus, Queue
+from ..models import WAITING, Job, JobStatus, Queue
+from ..models.tags import has_tag
 from .base import rows
 from .declared import declared_tasks
 from .menus import MenuChangeList, MenuFilter
@@ -49,32 +48,6 @@ WAITING_GROUP: Final = "waiting"
 _UUID_DIGITS: Final = 32
 _SHORTEST_PREFIX: Final = 4
 _HEX: Final = re.compile(r"[0-9a-f]{1,32}")
-
-
-class HasTag(Func):
-    """Whether a job carries a tag, on SQLite, where JSON knows no `contains`."""
-
-    output_field = BooleanField()
-
-    def __init__(self, tag: str) -> None:
-        super().__init__(F("tags"), Value(tag, output_field=TextField()))
-
-    def as_sql(  # type: ignore[override]
-        self, compiler: Any, connection: Any, **extra: Any
-    ) -> tuple[str, list[Any]]:
-        """Write the condition."""
-        (tags, tags_params), (tag, tag_params) = map(
-            compiler.compile, self.source_expressions
-        )
-        sql = f"EXISTS (SELECT 1 FROM json_each({tags}) WHERE value = {tag})"  # noqa: S608 - made by the compiler
-        return sql, [*tags_params, *tag_params]
-
-
-def with_tag(jobs: JobQuerySet, tag: str) -> Q | Combinable:
-    """The condition that a job carries a tag, in the words of its database."""
-    if connections[jobs.db].vendor == "sqlite":
-        return HasTag(tag)
-    return Q(tags__contains=[tag])
 
 
 class StatusFilter(MenuFilter):
@@ -155,7 +128,7 @@ class TagFilter(MenuFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Keep the jobs that carry the tag."""
         tag = self.value()
-        return queryset.filter(with_tag(queryset, tag)) if tag else queryset
+        return queryset.tagged(tag) if tag else queryset
 
 
 def search(jobs: Any, term: str) -> Any:
@@ -172,10 +145,10 @@ def search(jobs: Any, term: str) -> Any:
     if by_id is not None and len(digits) >= 8:
         return jobs.filter(by_id)
     names = {term, *_tasks_like(term)}
-    found = jobs.filter(Q(task__in=names) | Q(with_tag(jobs, term)))
+    found = jobs.filter(Q(task__in=names) | Q(has_tag(term, using=jobs.db)))
     if by_id is None:
         return found
-    return jobs.filter(by_id | Q(task__in=names) | Q(with_tag(jobs, term)))
+    return jobs.filter(by_id | Q(task__in=names) | Q(has_tag(term, using=jobs.db)))
 
 
 def _id_range(digits: str) -> Q | None:
