@@ -1,7 +1,7 @@
 """Queues in the admin: how deep, how late, paused or not, and the pause itself.
 
-The list is made of what the jobs say, not of rows: a queue has none before a worker has
-met it or somebody has paused it.
+The list is made of what the jobs say, not of rows: a queue has none before somebody has
+paused it.
 """
 
 from typing import Any
