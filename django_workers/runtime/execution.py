@@ -34,6 +34,8 @@ from .verdict import Judge
 # How long a sync task may act on `context.cancelled` before an exception is injected.
 COOPERATION_SECONDS: Final = 1.0
 
+# More frames than a child ever holds.
+FAR_BEHIND: Final = 100_000
 # Outcomes that count as attempts in Django's worker_ids.
 _CHARGED: Final = ("successful", "failed", "timed_out")
 
@@ -92,6 +94,7 @@ class Execution:
         """
         run = self.running.get(number)
         if run is None:
+            self._forget_cancelled(number - FAR_BEHIND)
             self._cancelled[number] = reason
             return
         run.state.cancel_reason = reason or "cancelled on request"
@@ -103,6 +106,11 @@ class Execution:
                     slot.ask(JobCancelled, now=now)
                 elif slot.cancel_at is None:  # asked again: the first time counts
                     slot.cancel_at = now + COOPERATION_SECONDS
+
+    def _forget_cancelled(self, oldest: int) -> None:
+        """Forget requests about jobs that had ended, or were recalled, by then."""
+        for number in [number for number in self._cancelled if number < oldest]:
+            del self._cancelled[number]
 
     def give_up(self, slot: Slot) -> tuple[Any, ...] | None:
         """Stop waiting for a body that ignores that it should end; its report.
