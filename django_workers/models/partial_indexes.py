@@ -5,8 +5,8 @@ from typing import Any, Final
 from django.core.checks import CheckMessage
 from django.db import models
 
-# "... does not support unique constraints / indexes with conditions."
-_NOT_CREATED: Final = frozenset({"models.W036", "models.W037"})
+# "... does not support unique constraints / indexes with conditions / on expressions."
+_NOT_CREATED: Final = frozenset({"models.W036", "models.W037", "models.W043"})
 
 
 class PartialIndexesModel(models.Model):
