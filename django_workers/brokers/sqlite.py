@@ -31,18 +31,24 @@ _RETURNED: Final = """
 
 _NOW: Final = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
 
+# Joined to what it picked, not by ``id IN (SELECT ...)``: if the table was analyzed while
+# it held some dozen jobs, SQLite believes for ever that it had better read all of it.
 CLAIM: Final = f"""
-UPDATE django_workers_job
+UPDATE django_workers_job AS job
 SET status = 'running', session = %s, worker = %s, epoch = epoch + 1, reason = '',
     started_at = COALESCE(started_at, {_NOW}), last_attempted_at = {_NOW}
-WHERE id IN (
+FROM (
     SELECT id FROM django_workers_job
     WHERE status = 'ready' AND queue = %s AND priority = %s {{task}}
     ORDER BY position, id LIMIT %s
-)
+) AS picked
+WHERE job.id = picked.id
 RETURNING {_RETURNED}
 """
 
+# For the same reason the plus before the id and the limit that limits nothing: without
+# them it reads all jobs and looks for each among the endings. (Measured with a million
+# jobs by the figures of fifty, 100 endings: 224 ms instead of 7.)
 LEAVE_RUNNING: Final = f"""
 UPDATE django_workers_job AS job
 SET status = CASE WHEN job.cancel_requested_at IS NOT NULL
@@ -74,9 +80,9 @@ FROM (
         json_extract(value, '$[8]') AS delay,
         json_extract(value, '$[9]') AS in_place,
         json_extract(value, '$[10]') AS reason
-    FROM json_each(%s)
+    FROM json_each(%s) LIMIT -1
 ) AS ending
-WHERE job.id = ending.id AND job.epoch = ending.epoch AND job.session IS %s
+WHERE job.id = +ending.id AND job.epoch = ending.epoch AND job.session IS %s
 RETURNING id, status
 """
 

@@ -578,7 +578,7 @@ class Migration(migrations.Migration):
                         name="dw_job_placed_when_ready",
                     ),
                     models.UniqueConstraint(
-                        condition=models.Q(("slot__isnull", False)),
+                        condition=models.Q(("schedule__isnull", False)),
                         fields=("schedule", "slot"),
                         name="dw_job_slot_once",
                     ),

@@ -206,10 +206,12 @@ class Job(PartialIndexesModel):
                 name="dw_job_placed_when_ready",
                 condition=~Q(status="ready") | Q(position__isnull=False),
             ),
+            # Its condition is about the schedule, so that it finds the jobs of one that
+            # is deleted; those without a slot are as free as they would be outside.
             models.UniqueConstraint(
                 fields=("schedule", "slot"),
                 name="dw_job_slot_once",
-                condition=Q(slot__isnull=False),
+                condition=Q(schedule__isnull=False),
             ),
         )
 

@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 
 from django_workers.brokers import Broker, Ending, Failure, Lane
+from django_workers.models import Schedule
 from tests.contracts.jobs import rolled_back
 
 pytestmark = [pytest.mark.mariadb, pytest.mark.django_db]
@@ -33,11 +34,13 @@ ROWS = f"""
 INSERT INTO {TABLE} (
     id, backend, task, queue, priority, args, kwargs, status, run_after, position,
     epoch, session, worker, attempts, crashes, interruptions, max_attempts, on_crash,
-    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata
+    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata,
+    schedule_id, slot
 )
 SELECT {{id}}, 'default', {{task}}, {{queue}}, {{priority}}, '[]', '{{{{}}}}',
     '{{status}}', {{run_after}}, {{position}}, 1, {{session}}, '', 0, 0, 0, 1, 'retry',
-    UTC_TIMESTAMP(), NULL, NULL, {{finished_at}}, {{reason}}, '[]', '{{{{}}}}'
+    UTC_TIMESTAMP(), NULL, NULL, {{finished_at}}, {{reason}}, '[]', '{{{{}}}}',
+    {{schedule}}, {{finished_at}}
 FROM seq_1_to_{{count}}
 """
 
@@ -77,6 +80,7 @@ class Crowd:
             "session": "NULL",
             "finished_at": "NULL",
             "reason": "''",
+            "schedule": "NULL",
             "position": f"{base} + seq",
         }
         text = ROWS.format(count=count, **(defaults | values))
@@ -105,6 +109,7 @@ class Crowd:
             base=base + 3_000_000,
             status="successful",
             finished_at="UTC_TIMESTAMP() - INTERVAL seq HOUR",
+            schedule="MOD(seq, 1000)",
         )
         self.add(
             count,
@@ -400,4 +405,11 @@ def test_the_verbs_of_people_go_by_the_primary_key(crowd, broker, verb):
     run = Run(crowd, lambda: getattr(broker, verb)(RUNNING))
 
     assert run.uses("PRIMARY")
+    assert run.is_cheap
+
+
+def test_the_jobs_of_a_schedule_that_is_deleted_are_found(crowd):
+    run = Run(crowd, Schedule(pk=7).delete)
+
+    assert run.uses("dw_job_slot_once")
     assert run.is_cheap

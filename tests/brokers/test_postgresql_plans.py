@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_workers.brokers import PostgreSQLBroker
 from django_workers.brokers import postgresql as sql
-from django_workers.models import Job
+from django_workers.models import Job, Schedule
 from tests.contracts.jobs import rolled_back
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db]
@@ -27,12 +27,13 @@ ROWS = f"""
 INSERT INTO {TABLE} (
     id, backend, task, queue, priority, args, kwargs, status, run_after, position,
     epoch, session, worker, attempts, crashes, interruptions, max_attempts, on_crash,
-    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata
+    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata,
+    schedule_id, slot
 )
 SELECT (lpad(to_hex({{base}} + n), 12, '0') || '70008000000000000000')::uuid,
     'default', {{task}}, {{queue}}, {{priority}}, '[]', '{{{{}}}}', '{{status}}',
     {{run_after}}, {{position}}, 0, {{session}}, '', 0, 0, 0, 1, 'retry', now(), now(),
-    now(), {{finished_at}}, '', '[]', '{{{{}}}}'
+    now(), {{finished_at}}, '', '[]', '{{{{}}}}', {{schedule}}, {{finished_at}}
 FROM generate_series(1, {{count}}) AS n
 """
 
@@ -59,6 +60,7 @@ class Crowd:
             "session": "NULL",
             "finished_at": "NULL",
             "position": f"{base} + n",
+            "schedule": "NULL",
         }
         text = ROWS.format(base=base, count=count, **(defaults | values))
         self.cursor.execute(text)
@@ -146,6 +148,7 @@ def a_hundred_thousand_running_not_analyzed(crowd):
         base=13_000_000,
         status="successful",
         finished_at="now() - n * interval '10 seconds'",
+        schedule="n % 1000",
     )
 
 
@@ -396,6 +399,16 @@ def test_released_jobs_are_found_among_the_parked_ones(crowd, broker):
     (plan,) = captured(crowd, lambda: broker.admit(["tests.tasks.mine", "other"]))
 
     assert plan.indexes == {"dw_job_blocked"}
+
+
+def test_the_jobs_of_a_schedule_that_is_deleted_are_found(crowd):
+    def delete():
+        with rolled_back():
+            Schedule(pk=7).delete()
+
+    (plan,) = captured(crowd, delete)
+
+    assert plan.indexes == {"dw_job_slot_once"}
 
 
 def test_the_verbs_of_people_and_a_result_go_by_the_primary_key(crowd, broker):

@@ -14,6 +14,7 @@ import pytest
 from django.db import connection, transaction
 
 from django_workers.brokers import Ending, Failure, Lane, SQLiteBroker
+from django_workers.models import Schedule
 from tests.contracts.jobs import rolled_back
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.django_db]
@@ -39,12 +40,14 @@ WITH RECURSIVE numbers (n) AS (
 INSERT INTO {TABLE} (
     id, backend, task, queue, priority, args, kwargs, status, run_after, position,
     epoch, session, worker, attempts, crashes, interruptions, max_attempts, on_crash,
-    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata
+    enqueued_at, started_at, last_attempted_at, finished_at, reason, tags, metadata,
+    schedule_id, slot
 )
 SELECT printf('%012x', {{base}} + n) || '70008000000000000000', 'default', {{task}},
     {{queue}}, {{priority}}, '[]', '{{{{}}}}', '{{status}}', {{run_after}},
     {{position}}, 1, {{session}}, '', 0, 0, 0, 1, 'retry', '2026-01-01 00:00:00',
-    NULL, NULL, {{finished_at}}, {{reason}}, '[]', '{{{{}}}}'
+    NULL, NULL, {{finished_at}}, {{reason}}, '[]', '{{{{}}}}',
+    {{schedule}}, {{finished_at}}
 FROM numbers
 """
 
@@ -58,7 +61,17 @@ class Crowd:
 
     @property
     def is_small(self):
+        """Whether a page or two hold all."""
         return self.stage in {"ten_rows", "ten_rows_analyzed"}
+
+    @property
+    def has_bad_figures(self):
+        """Whether SQLite believes in fewer jobs than a statement has ids.
+
+        Then it may look at all jobs rather than for each id. Only what is done all the
+        time is written so that it cannot.
+        """
+        return "figures_of_ten" in self.stage or self.stage == "ten_rows_analyzed"
 
     def add(self, count, *, base, **values):
         defaults = {
@@ -70,6 +83,7 @@ class Crowd:
             "session": "NULL",
             "finished_at": "NULL",
             "reason": "''",
+            "schedule": "NULL",
             "position": f"{base} + n",
         }
         text = ROWS.format(base=base, count=count, **(defaults | values))
@@ -96,6 +110,7 @@ class Crowd:
             base=base + 3_000_000,
             status="successful",
             finished_at="datetime('now', -n || ' hours')",
+            schedule="n % 1000",
         )
         self.add(
             count,
@@ -361,13 +376,13 @@ def test_pruning_looks_at_what_finished_long_ago(crowd, broker, queue):
     )
 
     assert pruned == [5 if crowd.is_small else 100]
-    assert run.plans[0].indexes == {"dw_job_finished"}
-    assert run.indexes == {
-        "dw_job_finished",
-        PKEY,
-        "sqlite_autoindex_django_workers_attempt_1",
-    }
-    assert run.is_cheap
+    select, *deletes = run.plans
+    assert select.indexes == {"dw_job_finished"}
+    assert select.is_in_order
+    if not crowd.has_bad_figures:
+        for delete in deletes:
+            assert delete.indexes == {PKEY, "sqlite_autoindex_django_workers_attempt_1"}
+        assert run.is_cheap
 
 
 def test_released_jobs_are_found_among_the_parked_ones(crowd, broker):
@@ -381,5 +396,13 @@ def test_released_jobs_are_found_among_the_parked_ones(crowd, broker):
 def test_the_verbs_of_people_go_by_the_primary_key(crowd, broker, verb):
     run = Run(crowd, lambda: getattr(broker, verb)(RUNNING))
 
-    assert run.indexes == {PKEY}
+    if not crowd.has_bad_figures:
+        assert run.indexes == {PKEY}
+        assert run.is_cheap
+
+
+def test_the_jobs_of_a_schedule_that_is_deleted_are_found(crowd):
+    run = Run(crowd, Schedule(pk=7).delete)
+
+    assert run.indexes == {"dw_job_slot_once"}
     assert run.is_cheap
