@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connection
 from django.utils import timezone
 
 from django_workers import control
@@ -261,7 +262,8 @@ def test_whoever_waits_is_woken(worker):
         assert result.return_value == 0.2
 
     assert min(late) < 0.1
-    assert sorted(late)[2] < 0.2
+    # Where nothing can be heard they look again and again, half a second apart at most.
+    assert sorted(late)[2] < (0.6 if connection.vendor == "mysql" else 0.2)
 
 
 def test_a_coroutine_may_wait_too(worker):
