@@ -63,6 +63,11 @@ async def coroutine(number: int) -> int:
     return number
 
 
+@task(takes_context=True, max_attempts=2)
+async def contextual_coroutine(context: JobContext, number: int) -> str:
+    return str(number)
+
+
 def plain() -> None:
     pass
 
@@ -152,6 +157,10 @@ def the_types_that_mypy_checks() -> None:
     assert_type(bare.enqueue(1, doubled=True).return_value, str)
     assert_type(bare.call(1), str)
     assert_type(bare.using(priority="low").enqueue(1).return_value, str)
+    assert_type(coroutine.enqueue(1).return_value, int)
+    assert_type(coroutine.call(1), int)
+    assert_type(contextual_coroutine.enqueue(5).return_value, str)
+    assert_type(full.enqueue().return_value, None)
     assert_type(contextual.enqueue(5).return_value, int)
     assert_type(bare.enqueue_many([((1,), {})])[0].return_value, str)
 

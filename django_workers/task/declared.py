@@ -175,6 +175,19 @@ class Task(BaseTask[P, R]):
         else:
             transaction.on_commit(deferred(self, args, kwargs))
 
+    def get_result(self, result_id: str) -> JobResult[P, R]:
+        """Read the result of a job of this task.
+
+        Raises TaskResultDoesNotExist, and TaskResultMismatch for another task's job.
+        """
+        result: JobResult[P, R] = compat.Task.get_result(self, result_id)  # type: ignore[assignment]
+        return result
+
+    async def aget_result(self, result_id: str) -> JobResult[P, R]:
+        """See get_result()."""
+        result: JobResult[P, R] = await compat.Task.aget_result(self, result_id)  # type: ignore[assignment]
+        return result
+
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, a coroutine on a loop of its own."""
         # Not super(): the decorator has made another class of this one.

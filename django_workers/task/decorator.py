@@ -1,8 +1,8 @@
 """The decorator that makes a task of a function."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from .. import backoff as backoffs
 from ..compat import (
@@ -19,6 +19,38 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Declare(Protocol):
+    """Make a task of a function; of a coroutine function too, whose result counts."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class DeclareWithContext(Protocol):
+    """Make a task of a function whose first argument is the context."""
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]],
+        /,
+    ) -> Task[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, P], R], /
+    ) -> Task[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -32,7 +64,7 @@ def task(
     queue_name: str = DEFAULT_TASK_QUEUE_NAME,
     backend: str = DEFAULT_TASK_BACKEND_ALIAS,
     **policy: Any,
-) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
+) -> DeclareWithContext: ...
 
 
 @overload
@@ -59,7 +91,7 @@ def task(
     metadata: Mapping[str, Any] | None = None,
     max_result_bytes: int | None = None,
     schedule: Cron | Every | None = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+) -> Declare: ...
 
 
 def task(
