@@ -57,6 +57,9 @@ class Dispatcher:
         self.links: list[ChildLink] = []
         # Set when a slot or room has come free.
         self.room_event = threading.Event()
+        # Nothing is handed out any more, and how much has gone back since.
+        self._is_closed = False
+        self.handed_back = 0
 
     # Children
 
@@ -165,6 +168,9 @@ class Dispatcher:
                     expired.append(job)
                     self._end(endings.expired(job))
                     continue
+                if self._is_closed:  # it was on its way when the drain began
+                    self._release([job])
+                    continue
                 if job.id in histories:
                     self._histories[job.id] = histories[job.id]
                 self._wait(job, now)
@@ -184,6 +190,9 @@ class Dispatcher:
                     held[number] = job
 
     def _put_back(self, jobs: Iterable[ClaimedJob]) -> None:
+        if self._is_closed:
+            self._release(jobs)
+            return
         now = time.monotonic()
         for job in jobs:
             self._ids[job.id] = None
@@ -242,14 +251,14 @@ class Dispatcher:
             if self._waiting and not any(link.free_slots for link in self.links):
                 self._release(self._waiting.take_late(now))
 
-    def hand_back_all(self) -> int:
-        """Return everything that has not started to its lanes; how many."""
+    def hand_back_all(self) -> None:
+        """Return everything that has not started to its lanes; hand out no more."""
         with self._lock:
+            self._is_closed = True
             jobs = self._waiting.take_all() + self._suspects.take_all()
             for link in self.links:
                 jobs += link.recall()
             self._release(jobs)
-            return len(jobs)
 
     def _release(self, jobs: Iterable[ClaimedJob]) -> None:
         for job in jobs:
@@ -333,6 +342,8 @@ class Dispatcher:
         ending.host = self._host
         ending.pid = link.pid if link else None
         self._histories.pop(ending.id, None)
+        if self._is_closed and ending.in_place and ending.status == JobStatus.READY:
+            self.handed_back += 1
         self._endings.put(Settling(ending, link, number))
 
     @property

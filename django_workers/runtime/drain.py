@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ..models import OnCrash
 from . import exits
 from .completer import Completer
 from .dispatcher import Dispatcher
@@ -41,7 +40,6 @@ class Drain:
         self._say = say
         self._hurry = False
         self._until = 0.0
-        self._handed_back = 0
         self._give_up_at: float | None = None
         self._lock = threading.Lock()
 
@@ -53,7 +51,7 @@ class Drain:
             self._until = time.monotonic() + self._patience
             self._keeper.stop_reason = reason
             self._status.stopping.set()
-            self._handed_back = self._dispatcher.hand_back_all()
+            self._dispatcher.hand_back_all()
         self._nursery.say_stopping()
         running = self._dispatcher.running_count
         if running:
@@ -96,9 +94,6 @@ class Drain:
         self._hurry, self._until = False, now  # only the database can hold us up now
         for link in self._dispatcher.links:
             if not link.killed:
-                self._handed_back += sum(
-                    job.on_crash != OnCrash.FAIL for job in list(link.held.values())
-                )
                 self._nursery.kill(link)
         if self._give_up_at is None:
             self._give_up_at = now + (0.0 if away else CLOSE_SECONDS)
@@ -113,6 +108,6 @@ class Drain:
             return
         self._say(
             f"Stopped: {self._completer.finished} finished, "
-            f"{self._handed_back} handed back."
+            f"{self._dispatcher.handed_back} handed back."
         )
         self._status.done.set()

@@ -277,11 +277,16 @@ class Launcher:
         if failed:
             if self._draining:
                 return exits.SUPERVISOR
+            self._supervisor_streak.died(lived=now - self._supervisor_born, now=now)
+            deaths = self._supervisor_streak.deaths
+            if deaths > MOST_BIRTH_DEATHS:
+                say(
+                    f"The supervisor {how_it_ended(status)}, for the {deaths}th time "
+                    "in a row: giving up."
+                )
+                return exits.SUPERVISOR
             if code != exits.LEASE_LOST:
                 say(f"The supervisor {how_it_ended(status)}: starting another")
-            self._supervisor_streak.died(lived=now - self._supervisor_born, now=now)
-            if self._supervisor_streak.deaths > MOST_BIRTH_DEATHS:
-                return exits.SUPERVISOR
             self._supervisor_options = self._renew(self._supervisor_options)
             return None
         return code

@@ -29,9 +29,20 @@ class SharedPage:
         self._words = memoryview(self._map).cast("Q")
 
     def start(self, slot: int, number: int) -> bool:
-        """Note that a slot starts a frame; False if the frame was revoked."""
-        self._words[1 + slot] = number
-        return number > self._words[0]
+        """Note that a slot starts a frame; False if the frame was revoked.
+
+        What was revoked leaves no trace: a whole queue of it may be dropped before the
+        supervisor looks, and none of it must seem to have started.
+        """
+        words, mine = self._words, 1 + slot
+        if number <= words[0]:
+            return False
+        before = words[mine]
+        words[mine] = number
+        if number > words[0]:
+            return True
+        words[mine] = before
+        return False
 
     def revoke(self, number: int) -> int:
         """Revoke every frame up to `number` that has not started.

@@ -396,10 +396,52 @@ def test_everything_unstarted_is_handed_back_at_once(dispatcher, child):
     child.start("job-0", slot=0)
     child.start("job-1", slot=1)
 
-    assert dispatcher.hand_back_all() == 398
+    dispatcher.hand_back_all()
 
+    assert dispatcher.handed_back == 398
     assert len(endings(dispatcher)) == 398
     assert dispatcher.held_count == 2
+
+
+def test_what_comes_back_later_is_handed_back_too(dispatcher, child):
+    take(dispatcher, job(0), job(1))
+    child.start("job-0", slot=0)
+    dispatcher.hand_back_all()
+    assert dispatcher.handed_back == 1
+
+    # One that was recalled just as it started, and a claim that was under way.
+    take(dispatcher, job(2), job(3))
+    child.report("job-0", attempt.DROPPED)
+    dispatcher.hand_out()
+
+    assert dispatcher.handed_back == 4
+    assert child.ids == ["job-0", "job-1"]
+    assert [(e.id, e.status, e.outcome) for e in endings(dispatcher)] == [
+        (f"job-{n}", "ready", "") for n in (1, 2, 3, 0)
+    ]
+
+
+def test_what_a_drain_kills_is_handed_back_as_well(dispatcher, child):
+    take(dispatcher, job(0), job(1, on_crash="fail"))
+    child.start("job-0", slot=0)
+    child.start("job-1", slot=1)
+    dispatcher.hand_back_all()
+
+    child.link.killed = True
+    dispatcher.lost_child(child.link, how="was killed by SIGKILL")
+
+    assert dispatcher.handed_back == 1
+    assert {e.id: e.status for e in endings(dispatcher)} == {
+        "job-0": "ready",
+        "job-1": "failed",
+    }
+
+
+def test_what_goes_back_before_a_drain_does_not_count_as_its_doing(dispatcher, child):
+    take(dispatcher, job(0), job(1))
+    dispatcher.refuse([job(2)], reason="")
+
+    assert dispatcher.handed_back == 0
 
 
 def test_a_retiring_child_gets_nothing_more(dispatcher, child):
@@ -754,9 +796,10 @@ class Life(RuleBasedStateMachine):
             job_id = data.draw(st.sampled_from(sorted(self.ours)))
             self.dispatcher.cancel(job_id, self.epochs[job_id], "enough")
 
-    @rule()
-    def hand_back(self):
-        self.dispatcher.hand_back_all()
+    @rule(drains=st.integers(0, 9))
+    def drain(self, drains):
+        if drains == 9:  # nothing is handed out after it
+            self.dispatcher.hand_back_all()
 
     @rule(limit=st.integers(1, 4))
     def commit(self, limit):

@@ -50,6 +50,18 @@ def test_what_was_revoked_does_not_start(sides):
     assert child.start(1, 8)
 
 
+def test_what_was_dropped_does_not_seem_to_have_started(sides):
+    child, supervisor = sides
+    child.start(0, 4)
+    supervisor.revoke(7)
+
+    child.start(1, 5)
+    child.start(0, 6)
+
+    assert supervisor.started() == [4, 0, 0]
+    assert supervisor.highest_started() == 4
+
+
 def test_a_page_has_one_word_for_each_slot_and_one_more():
     assert page_bytes(SLOTS) == 8 * (SLOTS + 1)
 
