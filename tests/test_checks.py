@@ -21,6 +21,7 @@ from django_workers.checks import (
     check_jitter,
     check_settings,
     check_tasks,
+    check_timeouts,
 )
 from django_workers.checks import databases as database_checks
 from django_workers.checks import tasks as task_checks
@@ -124,6 +125,7 @@ def test_django_runs_them_under_one_tag():
         "check_database_servers",
         "check_tasks",
         "check_jitter",
+        "check_timeouts",
     }
 
 
@@ -520,6 +522,68 @@ def test_i001_names_a_few(monkeypatch: pytest.MonkeyPatch):
     (message,) = check_jitter()
 
     assert "and 2 more" in message.msg
+
+
+@task(name="checks:timed", timeout=30)
+def timed() -> None:
+    pass
+
+
+@task(name="checks:timed_coroutine", timeout=30)
+async def timed_coroutine() -> None:
+    pass
+
+
+def test_i002_timeouts_that_a_thread_cannot_keep_for_sure():
+    (message,) = check_timeouts()
+
+    assert ids([message]) == ["I002"]
+    assert message.level < django_checks.WARNING
+    assert "Only a process of its own could be stopped hard" in str(message.hint)
+
+
+def test_i002_names_sync_tasks_with_a_timeout_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(task_checks, "list_tasks", lambda: [timed, timed_coroutine])
+    (message,) = check_timeouts()
+    assert "checks:timed." in message.msg
+    assert "coroutine" not in message.msg
+
+    monkeypatch.setattr(task_checks, "list_tasks", lambda: [sound, timed_coroutine])
+    assert check_timeouts() == []
+
+
+@pytest.mark.parametrize(
+    "values", [{"QUEUES": 5}, {"AUTODISCOVER": ["tests.no_such_module"]}], ids=str
+)
+def test_advice_waits_until_the_tasks_can_be_known(settings: Any, values: Any):
+    settings.DJANGO_WORKERS = values
+
+    assert [*check_jitter(), *check_timeouts()] == []
+
+
+def test_advice_is_given_before_a_deployment_only():
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--tag", "tasks"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    deployed = subprocess.run(
+        [*done.args, "--deploy"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == deployed.returncode == 0
+    assert "django_workers.I" not in done.stderr
+    assert "django_workers.I002" in deployed.stderr
 
 
 # Modules that workers do not import

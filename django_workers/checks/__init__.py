@@ -20,6 +20,7 @@ W003 tasks in modules that a worker does not import
 W004 SQLite in memory, which no other process can see
 W005 a database that nobody has tried
 I001 retries without jitter (only with ``check --deploy``)
+I002 timeouts of tasks that run in threads (only with ``check --deploy``)
 ==== ===========================================================================
 
 All carry the tag ``tasks``. Nothing here opens a connection but E011.
@@ -28,7 +29,7 @@ All carry the tag ``tasks``. Nothing here opens a connection but E011.
 from .backends import check_backend, check_queues
 from .databases import check_database_servers, check_databases
 from .settings import check_settings
-from .tasks import check_jitter, check_tasks
+from .tasks import check_jitter, check_tasks, check_timeouts
 
 __all__ = [
     "check_backend",
@@ -38,4 +39,5 @@ __all__ = [
     "check_queues",
     "check_settings",
     "check_tasks",
+    "check_timeouts",
 ]

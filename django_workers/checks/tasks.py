@@ -1,10 +1,11 @@
-"""The declared tasks and schedules (E005, E009, E010, E012, W003, I001).
+"""The declared tasks and schedules (E005, E009, E010, E012, W003, I001, I002).
 
 To know them, a check imports what a worker imports, and the URLconf.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from django.core.checks import CheckMessage, Error, Info, Warning, register
@@ -132,10 +133,9 @@ def check_jitter(
     ]
     if not names:
         return []
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return [
         Info(
-            f"Retries without jitter: {', '.join(names[:_NAMED])}{more}.",
+            f"Retries without jitter: {_some(names)}.",
             hint=(
                 "Jobs that failed together come back together. Spread them with "
                 "backoff=exponential(...), or fixed(...) or linear(...) with "
@@ -144,6 +144,38 @@ def check_jitter(
             id="django_workers.I001",
         )
     ]
+
+
+@register(TAG, deploy=True)
+def check_timeouts(
+    app_configs: Sequence[Any] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Say what a timeout cannot do in a thread; only with ``check --deploy``."""
+    names = [
+        task.key
+        for task in _tasks_if_sound()
+        if task.timeout is not None and not iscoroutinefunction(task.func)
+    ]
+    if not names:
+        return []
+    return [
+        Info(
+            f"Timeouts of tasks that run in threads: {_some(names)}.",
+            hint=(
+                "A timeout is raised at the task's next line of Python. What sits in a "
+                "C library (a query, a request) does not notice before it returns: its "
+                "process is replaced CANCEL_GRACE seconds later, once its neighbours "
+                "are done. Only a process of its own could be stopped hard. Give such "
+                "calls a timeout of their own, or write the task as a coroutine."
+            ),
+            id="django_workers.I002",
+        )
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def check_modules(
