@@ -413,6 +413,30 @@ def test_w002_psycopg2(monkeypatch: pytest.MonkeyPatch):
     assert "dj-workers[postgres]" in str(messages[0].hint)
 
 
+@pytest.mark.parametrize(
+    ("listener", "fine"),
+    [
+        (True, True),
+        (False, True),
+        ("postgresql://me:secret@db.example:5432/queue", True),
+        ("host=db.example dbname=queue", True),
+        ("postgres//me:secret@db.example/queue", False),
+        ("secret", False),
+        ("hots=db.example password=secret", False),
+    ],
+)
+def test_e014_a_listener_that_is_no_connection_string(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, listener: Any, fine: bool
+):
+    as_database(monkeypatch, vendor="postgresql")
+    settings.DJANGO_WORKERS = {"LISTENER": listener}
+
+    messages = check_databases()
+
+    assert ids(messages) == ([] if fine else ["E014"])
+    assert "secret" not in "".join(message.msg for message in messages)
+
+
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory&cache=shared", ""])
 def test_w004_sqlite_in_memory(monkeypatch: pytest.MonkeyPatch, name: str):
     as_database(monkeypatch, NAME=name, OPTIONS={})

@@ -14,6 +14,7 @@ E010 an entry of `SCHEDULES` names a task that is not declared
 E011 the database server is too old (only with ``check --database``)
 E012 a module of tasks cannot be imported
 E013 a carrier cannot be imported, or is none
+E014 `LISTENER` is no connection string (on PostgreSQL)
 W001 SQLite is not set up for several processes
 W002 PostgreSQL through psycopg2: workers poll
 W003 tasks in modules that a worker does not import

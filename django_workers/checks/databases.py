@@ -1,4 +1,4 @@
-"""The databases that hold jobs (E007, E008, E011, W001, W002, W004, W005)."""
+"""The databases that hold jobs (E007, E008, E011, E014, W001, W002, W004, W005)."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,10 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from ..compat import InvalidTaskBackend
+from ..conf import SETTING, runtime_settings
 from ..databases import queue_databases
 from ..exceptions import ConfigurationError
-from .settings import TAG
+from .settings import TAG, settings_are_sound
 
 SQLITE_TIMEOUT_SECONDS: Final = 20
 SQLITE_OPTIONS: Final = """"OPTIONS": {
@@ -45,6 +46,7 @@ def check_databases(
             messages += _check_sqlite(alias)
         elif vendor == "postgresql":
             messages += _check_driver(alias)
+            messages += _check_listener()
         elif vendor not in _VENDORS:
             messages += _check_vendor(alias)
         if vendor != "postgresql":
@@ -123,6 +125,32 @@ def _check_driver(alias: str) -> Iterator[CheckMessage]:
             ),
             id="django_workers.W002",
         )
+
+
+def _check_listener() -> Iterator[CheckMessage]:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    dsn = runtime_settings().listener if settings_are_sound() else True
+    if isinstance(dsn, str) and is_psycopg3 and not _is_connection_string(dsn):
+        yield Error(
+            # Not what is wrong with it: libpq's words may hold the password.
+            f"{SETTING}['LISTENER'] cannot be read as a connection string.",
+            hint=(
+                "Write it as libpq does: postgresql://user:password@host:port/name, "
+                "or host=... port=... dbname=... user=...."
+            ),
+            id="django_workers.E014",
+        )
+
+
+def _is_connection_string(text: str) -> bool:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        return bool(conninfo_to_dict(text))
+    except ProgrammingError:
+        return False
 
 
 def _check_vendor(alias: str) -> Iterator[CheckMessage]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,21 @@ def test_an_unknown_way_to_start_processes_is_refused(
     monkeypatch.setenv("DJANGO_WORKERS_START_METHOD", "thread")
 
     assert "must be one of auto, fork, spawn, not 'thread'" in str(refused())
+
+
+def test_a_pattern_that_no_task_matches_is_said(
+    monkeypatch: pytest.MonkeyPatch, db: None
+):
+    # Refused last of all, so that nothing is started.
+    monkeypatch.setenv("DJANGO_WORKERS_START_METHOD", "thread")
+    said = StringIO()
+
+    with pytest.raises(CommandError, match="must be one of"):
+        call_command(
+            "runworkers", "--tasks", "emial:*,tests.tasks.noop,tests.*", stderr=said
+        )
+
+    assert said.getvalue() == "No task of this project matches 'emial:*'.\n"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.conf import settings
@@ -24,6 +25,7 @@ from ...runtime.lease import Identity
 from ...runtime.processes import say
 from ...runtime.reload import code_watcher, restart
 from ...runtime.supervisor import SupervisorOptions
+from ...task import registry
 from ..flags import as_command_error, declare_flags, settings_from
 
 EXIT_CODES = """
@@ -77,6 +79,7 @@ class Command(BaseCommand):
         self.stdout.flush()
         with as_command_error():
             autodiscover(runtime.autodiscover)
+        self._warn_of_idle_patterns(runtime.tasks)
         reloads = settings.DEBUG if options["reload"] is None else options["reload"]
         launcher = self._launcher(using, runtime, options, reloads=reloads)
         code = launcher.run()
@@ -103,6 +106,17 @@ class Command(BaseCommand):
         with as_command_error():
             backend.database  # noqa: B018 - reading it checks it
         return backend
+
+    def _warn_of_idle_patterns(self, patterns: Sequence[str]) -> None:
+        """Say which patterns of TASKS no task here has a name for.
+
+        No reason not to start: the code of another release may know one.
+        """
+        for pattern in patterns:
+            if not registry.names([pattern]):
+                self.stderr.write(
+                    self.style.WARNING(f"No task of this project matches {pattern!r}.")
+                )
 
     def _refuse_pending_migrations(self, using: str) -> None:
         """Say at once what would otherwise fail later.
