@@ -1,4 +1,4 @@
-"""How a worker starts, drains, hurries, ends by itself, and what it says of it."""
+"""How a worker starts, ends by itself, restarts, and what it says of it."""
 
 import importlib
 import os
@@ -17,13 +17,9 @@ from django_workers.models import Job, WorkerSession
 from tests import tasks
 from tests.e2e.jobs import (
     all_ended,
-    attempts_of,
     ended,
     job_of,
-    lines,
-    outcomes_of,
     settings_of,
-    wait_for_lines,
 )
 from tests.support import ROOT, wait_until
 
@@ -103,92 +99,6 @@ def test_a_project_whose_processes_cannot_boot_ends_the_worker(run_worker):
     with run_worker(env=env, wait_until_ready=False) as worker:
         assert worker.wait() == 3
         assert "5 processes in a row died before they were ready" in worker.output()
-
-
-# Draining
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_lets_running_jobs_finish(run_worker, tmp_path, number):
-    path = tmp_path / "runs"
-    results = tasks.note_process.enqueue_many(
-        [((str(path), str(n), 1.0), {}) for n in range(6)]
-    )
-    with run_worker("--processes", "1", "--concurrency", "2") as worker:
-        wait_for_lines(path, 2)
-
-        assert worker.stop(number) == 0
-
-        said = worker.output()
-    assert "Draining: waiting up to 25 s for 2 running jobs." in said
-    assert "Stopped: 2 finished" in said
-    jobs = [job_of(result) for result in results]
-    assert [job.status for job in jobs] == ["successful"] * 2 + ["ready"] * 4
-    assert len(lines(path)) == 2
-    for job in jobs[2:]:
-        assert (job.attempts, job.crashes, job.interruptions) == (0, 0, 0)
-        assert attempts_of(job) == []
-    session = WorkerSession.objects.get()
-    assert (session.state, session.stop_reason) == ("stopped", "signal")
-    assert session.stopped_at is not None
-
-
-def test_a_task_may_look_whether_its_worker_drains(run_worker, tmp_path):
-    path = tmp_path / "began"
-    result = tasks.until_shutdown.enqueue(str(path))
-    with run_worker() as worker:
-        wait_for_lines(path, 1)
-
-        assert worker.stop() == 0
-
-    assert job_of(result).result == "left early"
-
-
-def test_the_second_signal_interrupts_what_runs(run_worker, tmp_path):
-    path = tmp_path / "runs"
-    again = tasks.note_process.enqueue(str(path), "again", 60)
-    once = tasks.note_process_once.enqueue(str(path), "once", 60)
-    with run_worker("--processes", "1") as worker:
-        wait_for_lines(path, 2)
-        worker.send()
-        worker.wait_for_output("Draining")
-        began = time.monotonic()
-
-        assert worker.stop() == 0
-
-        assert time.monotonic() - began < 3
-        assert "Stopped: 1 finished, 1 handed back." in worker.output()
-    job = job_of(again)
-    assert (job.status, outcomes_of(job)) == ("ready", ["interrupted"])
-    assert (job.attempts, job.crashes, job.interruptions) == (0, 0, 1)
-    # What must not run twice does not, and says so.
-    job = job_of(once)
-    assert (job.status, outcomes_of(job)) == ("failed", ["interrupted"])
-    with run_worker():
-        wait_for_lines(path, 3)
-
-
-def test_a_drain_has_an_end(run_worker, tmp_path):
-    path = tmp_path / "runs"
-    result = tasks.note_process.enqueue(str(path), "long", 60)
-    with run_worker("--shutdown-timeout", "1") as worker:
-        wait_for_lines(path, 1)
-        began = time.monotonic()
-
-        assert worker.stop() == 0
-
-        assert 1 <= time.monotonic() - began < 4
-    assert (job_of(result).status, outcomes_of(result)) == ("ready", ["interrupted"])
-
-
-def test_nothing_is_left_of_a_worker_that_has_ended(run_worker):
-    ended_job = tasks.add.enqueue(1, 2)
-    with run_worker() as worker:
-        ended(ended_job)
-
-        assert worker.stop() == 0
-
-        assert worker.tree() == []
 
 
 # Ending by itself
