@@ -2,14 +2,14 @@
 
 from django.db import connections
 
-from .base import UNROUTABLE, Broker
+from .base import Broker
+from .chores import UNROUTABLE
+from .endings import Ending, Failure
 from .errors import code_of, is_too_slow, is_transient
 from .postgresql import PostgreSQLBroker
 from .records import (
     Claim,
     ClaimedJob,
-    Ending,
-    Failure,
     Lane,
     NewJob,
     Promotion,

@@ -25,7 +25,8 @@ from uuid import UUID
 from ..dialect import POSITION_SEQUENCE, POSTGRESQL_POSITION
 from ..models import JobStatus
 from .base import Broker
-from .records import Claim, ClaimedJob, Ending, Lane, Promotion
+from .endings import Ending
+from .records import Claim, ClaimedJob, Lane, Promotion
 
 _RETURNED: Final = """
     job.id::text, job.epoch, job.task, job.queue, job.priority, job.position,

@@ -17,7 +17,8 @@ from uuid import UUID
 from django.db import transaction
 
 from .base import Broker
-from .records import ClaimedJob, Ending, Lane
+from .endings import Ending
+from .records import ClaimedJob, Lane
 
 _RETURNED: Final = """
     id, epoch, task, queue, priority, position, args, kwargs, attempts, crashes,
@@ -31,8 +32,8 @@ _RETURNED: Final = """
 
 _NOW: Final = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
 
-# Joined to what it picked, not by ``id IN (SELECT ...)``: if the table was analyzed while
-# it held some dozen jobs, SQLite believes for ever that it had better read all of it.
+# Joined to what it picked, not by ``id IN (SELECT ...)``: if the table was analyzed
+# while it held some dozen jobs, SQLite believes for ever that it had better read all.
 CLAIM: Final = f"""
 UPDATE django_workers_job AS job
 SET status = 'running', session = %s, worker = %s, epoch = epoch + 1, reason = '',
