@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone, translation
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 
 from django_workers.backoff import fixed
 from django_workers.context import context as current_context
 from django_workers.exceptions import Cancel, Retry, Snooze, TaskTimeout
+from django_workers.models import OnCrash
 from django_workers.task import task
 
 
@@ -244,6 +247,34 @@ def snooze_once(path: str) -> str:
 def cancel_itself() -> None:
     """End as cancelled."""
     raise Cancel("not needed")
+
+
+class Queues(models.TextChoices):
+    """Queues as projects like to name them."""
+
+    POST = "post"
+
+
+REASONS: dict[str, Any] = {
+    "translated later": gettext_lazy("not needed"),
+    "safe": mark_safe("not needed"),
+    "of an enumeration": Queues.POST,
+    "an exception": ValueError("not needed"),
+    "not storable": "not \0 needed \ud800",
+    "long": "not needed" * 1_000,
+}
+
+
+@task
+def cancel_itself_because(kind: str) -> None:
+    """End as cancelled, for a reason that is no plain text."""
+    raise Cancel(REASONS[kind])
+
+
+@task(queue_name=Queues.POST, on_crash=OnCrash.FAIL, tags=[Queues.POST])
+def from_an_enumeration() -> str:
+    """Be declared with members of enumerations."""
+    return "ran"
 
 
 @task

@@ -21,8 +21,10 @@ def storable_text(text: str, *, limit: int) -> str:
     """Make *text* fit for any database: at most `limit` characters, no NUL, no halves.
 
     NUL and lone surrogates become U+FFFD. Of a longer text the head and the tail stay,
-    with a marker between them that says how long it was.
+    with a marker between them that says how long it was. The answer is a plain string,
+    whatever subclass *text* belongs to.
     """
+    text = str.__str__(text)
     if len(text) > limit:
         marker = f"\n[... cut, {len(text):,} characters in all ...]\n"
         kept = limit - len(marker)

@@ -1,8 +1,11 @@
 """A process that runs tasks: it knows no queue, only frames from its supervisor."""
 
+import json
+import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -16,11 +19,16 @@ from ..schedules import declared_schedules, policies_of
 from ..task import list_tasks, registry
 from . import connections, wire
 from .aftermath import Aftermath
+from .attempt import Report
 from .execution import Execution
 from .executors import ThreadsExecutor
 from .executors.aio import LoopThread
 from .page import SharedPage
+from .processes import flush
+from .verdict import unreported
 from .wire import Wire
+
+logger = logging.getLogger("django_workers.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +89,27 @@ class Child:
 
     def _hello(self) -> dict[str, Any]:
         tasks = list_tasks()
-        return {
-            "pid": os.getpid(),
+        hello = {
             "tasks": registry.names(self._options.settings.tasks),
             "policies": policies_of(tasks),
             "schedules": declared_schedules(tasks, self._options.settings.schedules),
         }
+        # A frame holds plain values only, but a project may well name its queues by the
+        # members of an enumeration.
+        return {"pid": os.getpid(), **json.loads(json.dumps(hello))}
 
     def _report(self, reports: list[tuple[Any, ...]]) -> None:
         try:
             self._wire.send(wire.DONE, reports)
         except OSError:
             os._exit(1)  # nobody is left to tell; the jobs are taken back elsewhere
+        except ValueError:
+            if len(reports) > 1:
+                for report in reports:
+                    self._report([report])
+            else:
+                logger.exception("The report of a job could not be sent")
+                self._wire.send(wire.DONE, [unreported(Report._make(reports[0]))])
 
     def _watch(self) -> None:
         """Ask what has run out of time to end, and tell of what does not."""
@@ -121,7 +138,12 @@ def main(sock: socket.socket, page_fd: int, options: ChildOptions) -> None:
     # Whatever was open before the fork belongs to the parent.
     for connection in django_connections.all(initialized_only=True):
         connection.connection = None
+    code = 1
     try:
         Child(sock, page_fd, options).run()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(0)
+        flush()
+        os._exit(code)

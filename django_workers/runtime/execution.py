@@ -7,6 +7,7 @@ crashes; whatever the body raises, BaseException included, becomes a report.
 
 import inspect
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -25,11 +26,13 @@ from ..exceptions import JobCancelled, TaskTimeout
 from ..results import JobResult
 from ..signals import job_started
 from . import connections
-from .attempt import DROPPED, Report, Run
+from .attempt import DROPPED, FAIL, Report, Run
 from .executors.aio import LoopThread
 from .executors.base import Slot
 from .injection import inject, withdraw_injection
-from .verdict import Judge
+from .verdict import Judge, unreported
+
+logger = logging.getLogger("django_workers.worker")
 
 # How long a sync task may act on `context.cancelled` before an exception is injected.
 COOPERATION_SECONDS: Final = 1.0
@@ -80,12 +83,20 @@ class Execution:
             slot.close()
             withdraw_injection()
             run.error = error
-            report = self._judge.raised(run, asked=slot.asked)
+            report = self._last_resort(slot, run)
         finally:
             self.running.pop(number, None)
         if number not in self._given_up:
             self.reported[number] = (run, report)
         return tuple(report)
+
+    def _last_resort(self, slot: Slot, run: Run) -> Report:
+        """Judge what happened outside the body; whatever happens, there is a report."""
+        try:
+            return self._judge.raised(run, asked=slot.asked)
+        except BaseException:
+            logger.exception("Job %s could not be judged", run.job.id)
+            return Report._make(unreported(Report(run.number, FAIL)))
 
     def cancel(self, slots: Sequence[Slot], number: int, reason: str) -> None:
         """Ask a job to stop: a flag at once, an exception a little later.

@@ -57,6 +57,7 @@ class _Process:
 
     index: int
     pid: int
+    slots: int
     born: float
     ready: bool = False
     retired: bool = False
@@ -152,7 +153,7 @@ class Launcher:
         else:
             pid = spawn("child", theirs, page, options)
         theirs.close()
-        process = _Process(self._next_index, pid, time.monotonic())
+        process = _Process(self._next_index, pid, slots, time.monotonic())
         self._next_index += 1
         self._children[pid] = process
         self._tell(wire.CHILD, (process.index, pid, slots), fds=(mine.fileno(), page))
@@ -231,13 +232,10 @@ class Launcher:
                 process.ready = self._any_ready = True
             elif kind == wire.RETIRE and not process.retired:
                 process.retired = True
-                self._wanted.append(self._slots_of(process))
+                self._wanted.append(process.slots)
             elif kind == wire.KILL:
                 process.killed = True
                 kill_group(pid)
-
-    def _slots_of(self, process: _Process) -> int:
-        return self._slots[process.index % len(self._slots)]
 
     def _reap(self) -> int | None:
         """Bury the dead; the exit code once the supervisor has ended on purpose."""
@@ -308,7 +306,7 @@ class Launcher:
         self._tell(wire.DIED, (process.pid, how))
         if process.retired or self._draining:
             return
-        self._wanted.append(self._slots_of(process))
+        self._wanted.append(process.slots)
         if process.killed:
             return
         self._child_streak.died(lived=now - process.born, now=now)

@@ -11,6 +11,7 @@ from ..compat import TaskError, task_backends
 from ..conf import RuntimeSettings
 from ..exceptions import (
     Cancel,
+    DjangoWorkersError,
     JobCancelled,
     Retry,
     Snooze,
@@ -23,6 +24,7 @@ from .attempt import CANCEL, FAIL, RETRY, SNOOZE, SUCCEED, Report, Run
 logger = logging.getLogger("django_workers.worker")
 
 ERROR_TEXT_LIMIT: Final = 64_000
+REASON_LIMIT: Final = 200
 MAX_RESULT_BYTES: Final = 1_000_000
 
 
@@ -83,7 +85,9 @@ class Judge:
         if isinstance(error, Snooze):
             return Report(run.number, SNOOZE, duration=run.duration, delay=error.after)
         if isinstance(error, Cancel):
-            return self._failed(run, CANCEL, reason=error.reason, outcome="cancelled")
+            return self._failed(
+                run, CANCEL, reason=str(error.reason), outcome="cancelled"
+            )
         if isinstance(error, UnknownTask) or misfit:
             return self._failed(run, FAIL)
         if isinstance(error, Retry):
@@ -166,9 +170,25 @@ class Judge:
             duration=run.duration,
             delay=delay,
             failure=failure,
-            reason=reason or codec.storable_text(failure[1], limit=200),
+            reason=codec.storable_text(reason or failure[1], limit=REASON_LIMIT),
             outcome=outcome,
         )
+
+
+def unreported(report: Report) -> tuple[Any, ...]:
+    """The report of an attempt whose own one could not be made or sent."""
+    path = f"{DjangoWorkersError.__module__}.{DjangoWorkersError.__qualname__}"
+    message = "the worker could not report how the attempt ended; see its log"
+    return tuple(
+        Report(
+            report.number,
+            FAIL,
+            duration=report.duration,
+            failure=(path, message, f"{path}: {message}\n"),
+            reason=message,
+            outcome="failed",
+        )
+    )
 
 
 def _option(run: Run, name: str) -> Any:

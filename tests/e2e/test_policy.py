@@ -157,6 +157,37 @@ def test_a_task_may_end_its_job_as_cancelled():
     assert "not needed" in result.errors[0].traceback
 
 
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("translated later", "not needed"),
+        ("safe", "not needed"),
+        ("of an enumeration", "post"),
+        ("an exception", "not needed"),
+        ("not storable", "not \ufffd needed \ufffd"),
+    ],
+)
+def test_the_reason_of_a_cancellation_may_be_anything_with_a_text(kind, kept):
+    job = ended(tasks.cancel_itself_because.enqueue(kind))
+
+    assert (job.status, job.reason) == ("cancelled", kept)
+
+
+def test_a_long_reason_is_cut():
+    job = ended(tasks.cancel_itself_because.enqueue("long"))
+
+    assert job.reason.startswith("not neededn")
+    assert "cut" in job.reason
+    assert len(job.reason) <= 200
+
+
+def test_a_task_may_be_declared_with_members_of_enumerations():
+    job = ended(tasks.from_an_enumeration.enqueue())
+
+    assert (job.status, job.result, job.queue) == ("successful", "ran", "post")
+    assert (job.on_crash, job.tags) == ("fail", ["post"])
+
+
 # Deadlines
 
 

@@ -51,6 +51,23 @@ def deaf_until_given_up() -> None:
     deaf()
 
 
+class Opinionated(type):
+    """A class of classes that does not say which exceptions belong to them."""
+
+    def __instancecheck__(cls, instance):
+        raise RuntimeError("ask somebody else")
+
+
+class Nobody(Exception, metaclass=Opinionated):
+    """An exception nobody can be asked about."""
+
+
+@task(retry_on=(Nobody,), max_attempts=2)
+def fail_beyond_judgement() -> None:
+    """Fail where nobody can say whether that is tried again."""
+    raise ValueError("no")
+
+
 @pytest.fixture
 def attempts():
     return Execution(
@@ -129,3 +146,14 @@ def test_what_a_body_does_after_it_was_given_up_counts_for_nothing(attempts, giv
 
 def test_a_body_that_has_just_ended_is_not_given_up(attempts):
     assert attempts.give_up(Slot(0, number=7)) is None
+
+
+def test_there_is_a_report_whatever_happens(attempts):
+    work = (1, tuple(job(0, task=name_of(fail_beyond_judgement), max_attempts=2)), None)
+
+    report = Report._make(attempts.run(Slot(0, number=1), work))
+
+    assert (report.number, report.kind) == (1, attempt.FAIL)
+    assert report.reason == (
+        "the worker could not report how the attempt ended; see its log"
+    )

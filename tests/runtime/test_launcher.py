@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from django_workers.runtime.launcher import Launcher
+from django_workers.runtime.launcher import Launcher, _Process
 from django_workers.runtime.streak import (
     FIRST_PAUSE_SECONDS,
     HEALTHY_SECONDS,
@@ -66,3 +66,16 @@ def test_a_healthy_life_ends_a_streak():
     streak.died(lived=HEALTHY_SECONDS, now=50.0)
 
     assert (streak.deaths, streak.not_before) == (1, 50.0)
+
+
+def test_a_process_that_died_is_replaced_by_one_with_as_many_slots():
+    nothing: Any = None
+    uneven = Launcher(nothing, nothing, slots=[3, 2], renew=lambda old: old)
+    uneven._wanted.clear()
+    nobodys_pid = 2**22 + 1
+
+    for slots in (2, 3):
+        process = _Process(0, nobodys_pid, slots, born=0.0, ready=True)
+        uneven._child_died(process, 9, 0)
+
+    assert uneven._wanted == [2, 3]

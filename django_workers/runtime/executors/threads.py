@@ -8,6 +8,7 @@ the executor watches how many jobs take longer than a switch of threads costs; w
 many do, it goes wide and wakes a thread per job.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 from .base import Executor, Slot, Work
+
+logger = logging.getLogger("django_workers.worker")
 
 # No job finished for so long: the hot thread is waiting for something, wake another.
 STALL_SECONDS: Final = 0.002
@@ -105,16 +108,22 @@ class ThreadsExecutor(Executor):
         park = threading.Lock()
         park.acquire()
         while (item := self._next(park)) is not None:
-            number, payload = item
-            began = time.perf_counter()
-            report = self._perform(slot, number, payload)
-            took = time.perf_counter() - began
-            self._slow_share += _WEIGHT * ((took > SLOW_SECONDS) - self._slow_share)
-            self._finished += 1
-            self._finished_at = time.monotonic()
-            self._reports.append(report)
-            if len(self._reports) >= FLUSH_AT or not self._waiting:
-                self._flush()
+            try:
+                self._work_on(slot, item)
+            except BaseException:
+                logger.exception("A slot goes on after an error of its own")
+
+    def _work_on(self, slot: Slot, item: Work) -> None:
+        number, payload = item
+        began = time.perf_counter()
+        report = self._perform(slot, number, payload)
+        took = time.perf_counter() - began
+        self._slow_share += _WEIGHT * ((took > SLOW_SECONDS) - self._slow_share)
+        self._finished += 1
+        self._finished_at = time.monotonic()
+        self._reports.append(report)
+        if len(self._reports) >= FLUSH_AT or not self._waiting:
+            self._flush()
 
     def _next(self, park: threading.Lock) -> Work | None:
         """The next piece of work; waits for it. None: stop."""
@@ -131,8 +140,14 @@ class ThreadsExecutor(Executor):
             if self._waiting:
                 self._withdraw(park)
             elif not park.acquire(timeout=patience) and self._withdraw(park):
-                self._on_idle()
                 patience = -1
+                self._rest()
+
+    def _rest(self) -> None:
+        try:
+            self._on_idle()
+        except Exception:
+            logger.exception("A slot could not tidy up")
 
     def _withdraw(self, park: threading.Lock) -> bool:
         """Take back the announcement that a thread is idle.
@@ -173,12 +188,14 @@ class ThreadsExecutor(Executor):
                 self._busy.clear()
             pressing = self._waiting or self._reports
             time.sleep(STALL_SECONDS if pressing else WATCH_SECONDS)
-            if self._reports:
-                self._flush()
+            try:
+                if self._reports:
+                    self._flush()
+                if time.monotonic() - watched_at >= WATCH_SECONDS:
+                    watched_at = time.monotonic()
+                    self._watch()
+            except Exception:
+                logger.exception("The watchdog goes on after an error of its own")
             if self._waiting and self._finished == finished:
                 self._wake()
             finished = self._finished
-            now = time.monotonic()
-            if now - watched_at >= WATCH_SECONDS:
-                watched_at = now
-                self._watch()
