@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def lines(path: Path | str) -> list[str]:
     """Return what tasks have noted in a file so far."""
     path = Path(path)
     return path.read_text().splitlines() if path.exists() else []
+
+
+def runs_of(path: Path) -> Counter[str]:
+    """Return how often each name has been noted; it is the first word of a line."""
+    return Counter(line.split()[0] for line in lines(path))
 
 
 def wait_for_lines(path: Path, count: int, *, deadline: float = 10) -> list[str]:

@@ -23,11 +23,12 @@ from tests.e2e.jobs import (
     job_of,
     lines,
     outcomes_of,
+    runs_of,
     seconds_until,
     told,
     wait_for_lines,
 )
-from tests.support import running_worker, wait_until
+from tests.support import READY, running_worker, wait_until
 
 pytestmark = pytest.mark.postgresql
 
@@ -100,7 +101,7 @@ def pause(seconds: float) -> None:
 
 def assert_each_run_is_explained(path: Path, results: list[Any]) -> None:
     """Compare what ran with what the rows say: each job ended, each extra run told."""
-    runs = Counter(line.split()[0] for line in lines(path))
+    runs = runs_of(path)
     rows = Job.objects.in_bulk()
     told_of = Counter(Attempt.objects.values_list("job_id", flat=True))
     for name, result in enumerate(results):
@@ -277,3 +278,21 @@ def test_an_outage_that_ends_in_time_does_not_show_in_the_exit_code(
 
     assert [job_of(result).status for result in results] == ["successful"] * 4
     assert WorkerSession.objects.get().state == "stopped"
+
+
+def test_a_worker_waits_for_a_database_that_is_away_at_its_start(server, run, tmp_path):
+    path = tmp_path / "runs"
+    results = tasks.note_process.enqueue_many(
+        [((str(path), str(n), 0.0), {}) for n in range(5)]
+    )
+    connection.close()
+    server.stop("fast")
+    with run(wait_until_ready=False) as worker:
+        worker.wait_for_output("waiting for it", deadline=20)
+
+        server.start()
+
+        worker.wait_for_output(READY, deadline=20)
+        all_ended(results)
+        assert worker.stop() == 0
+    assert_each_run_is_explained(path, results)
