@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
 from django_workers import task
+from django_workers.backend import waiting
 from django_workers.brokers import broker_for
 from django_workers.compat import (
     TaskResultDoesNotExist,
@@ -22,6 +23,7 @@ from django_workers.compat import (
 from django_workers.exceptions import WaitInTransaction
 from django_workers.models import Job
 from django_workers.results import JobResult
+from tests.support import wait_until
 
 # Longer than any wait that is meant to be woken, shorter than a test may hang.
 LONG = 30.0
@@ -39,8 +41,9 @@ def other() -> None:
     pass
 
 
-def cancel(job_id: str) -> None:
-    broker_for("default").cancel([uuid.UUID(job_id)], reason="enough")
+def cancel(*job_ids: str) -> None:
+    ids = [uuid.UUID(job_id) for job_id in job_ids]
+    broker_for("default").cancel(ids, reason="enough")
 
 
 @contextmanager
@@ -128,10 +131,79 @@ def test_many_coroutines_wait_at_once():
             *(result.await_result(timeout=LONG) for result in results)
         )
 
-    with in_a_thread(lambda: [cancel(result.id) for result in results]):
+    with in_a_thread(lambda: cancel(*(result.id for result in results))):
         waited = async_to_sync(wait_for_all)()
 
     assert [result.is_cancelled for result in waited] == [True] * 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_more_coroutines_than_threads_wait_their_own_time():
+    results = [noop.enqueue() for _ in range(waiting.MOST_THREADS + 8)]
+
+    async def wait_for_all() -> float:
+        before = time.monotonic()
+        waits = [
+            asyncio.ensure_future(result.await_result(timeout=0.5))
+            for result in results
+        ]
+        # What else the program does in threads of asyncio is not held up.
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(50)))
+        between = time.monotonic()
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(error) for error in errors] == [TimeoutError] * len(results)
+        assert "has not ended within 0.5 s" in str(errors[-1])
+        assert between - before < 0.5
+        return time.monotonic() - before
+
+    assert 0.5 <= async_to_sync(wait_for_all)() < 5
+    wait_until(no_thread_waits)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_finds_no_thread_sees_the_end_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting, "_threads", threading.BoundedSemaphore(1))
+    results = [noop.enqueue() for _ in range(3)]
+
+    async def wait_for_all() -> Any:
+        return await asyncio.gather(
+            *(result.await_result(timeout=LONG) for result in results)
+        )
+
+    with in_a_thread(lambda: cancel(*(result.id for result in results))):
+        waited = async_to_sync(wait_for_all)()
+
+    assert [result.is_cancelled for result in waited] == [True] * 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wait_that_is_given_up_leaves_no_thread(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting, "SLICE_SECONDS", 0.1)
+    result = noop.enqueue()
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(result.await_result(), timeout=0.3)
+
+    async_to_sync(give_up)()
+
+    wait_until(no_thread_waits)
+
+
+def no_thread_waits() -> bool:
+    return "django_workers-wait" not in [each.name for each in threading.enumerate()]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slice_is_not_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting, "SLICE_SECONDS", 0.05)
+    result = noop.enqueue()
+    before = time.monotonic()
+
+    with pytest.raises(TimeoutError, match=r"within 0\.4 s"):
+        async_to_sync(result.await_result)(0.4)
+
+    assert time.monotonic() - before >= 0.4
 
 
 @pytest.mark.django_db(transaction=True)

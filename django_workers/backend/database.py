@@ -4,7 +4,6 @@ Django builds a backend once per thread, at import time of the first task: build
 imports no model and opens nothing.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ..task import Call, Task
 from .reading import result_of
 from .rebuilding import adopted
 from .rules import PolicyRules, deadline_of, moment_of
+from .waiting import wait_beside
 
 if TYPE_CHECKING:
     from ..brokers import Broker, NewJob
@@ -217,25 +217,24 @@ class DatabaseBackend(PolicyRules):
         """The result a job's row and its attempts' rows describe."""
         return result_of(job)
 
+    def has_ended(self, result_id: str) -> bool:
+        """Whether a job has ended; raises TaskResultDoesNotExist if it is gone."""
+        from ..models import FINISHED, Job
+
+        rows = Job.objects.using(self.database).filter(id=_uuid(result_id))
+        status = rows.values_list("status", flat=True).first()
+        if status is None:
+            raise TaskResultDoesNotExist(result_id)
+        return status in FINISHED
+
     def wait(self, result_id: str, timeout: float | None = None) -> None:
         """Wait until a job has ended; see JobResult.wait()."""
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be seconds, zero or more, not {timeout!r}.")
-        from ..models import FINISHED, Job
         from ..runtime.wakeup import wait_until
 
-        job_id = _uuid(result_id)
-        broker = self.broker
-
-        def is_done() -> bool:
-            rows = Job.objects.using(broker.using).filter(id=job_id)
-            status = rows.values_list("status", flat=True).first()
-            if status is None:
-                raise TaskResultDoesNotExist(result_id)
-            return status in FINISHED
-
-        if is_done():
+        _check_timeout(timeout)
+        if self.has_ended(result_id):
             return
+        broker = self.broker
         if connections[broker.using].in_atomic_block:
             raise WaitInTransaction(
                 "wait() inside transaction.atomic() could wait for ever: the job may "
@@ -244,22 +243,27 @@ class DatabaseBackend(PolicyRules):
             )
         if not wait_until(
             broker,
-            is_done,
-            job_id=str(job_id),
+            lambda: self.has_ended(result_id),
+            job_id=str(_uuid(result_id)),
             timeout=timeout,
             dsn=runtime_settings().listener,
         ):
-            raise TimeoutError(f"job {job_id} has not ended within {timeout:g} s")
+            raise _too_late(result_id, timeout)
 
     async def await_result(self, result_id: str, timeout: float | None = None) -> None:
-        """See wait(); waits in a thread of its own, whose connection is closed."""
-        await asyncio.to_thread(self._wait_and_close, result_id, timeout)
-
-    def _wait_and_close(self, result_id: str, timeout: float | None) -> None:
+        """See wait(); the event loop goes on meanwhile."""
+        _check_timeout(timeout)
         try:
-            self.wait(result_id, timeout)
-        finally:
-            connections[self.settings.DATABASE].close()
+            await wait_beside(self, result_id, timeout)
+        except TimeoutError:
+            if timeout is None:  # not ours
+                raise
+            # A thread waits a little at a time, and knows of no more.
+            raise _too_late(result_id, timeout) from None
+
+    def close_connection(self) -> None:
+        """Close this thread's connection to the queue's database."""
+        connections[self.database].close()
 
     # Checks
 
@@ -268,6 +272,15 @@ class DatabaseBackend(PolicyRules):
         from ..checks import check_backend
 
         return [*super().check(**kwargs), *check_backend(self)]
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout must be seconds, zero or more, not {timeout!r}.")
+
+
+def _too_late(result_id: str, timeout: float | None) -> TimeoutError:
+    return TimeoutError(f"job {result_id} has not ended within {timeout:g} s")
 
 
 def _uuid(result_id: str) -> UUID:
