@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_workers.brokers import PostgreSQLBroker
-from django_workers.brokers import postgresql as sql
+from django_workers.brokers import postgresql_statements as sql
 from django_workers.models import Job, Schedule
 from tests.contracts.jobs import rolled_back
 
