@@ -336,6 +336,32 @@ def test_one_bad_call_stores_none_and_is_named():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("name", ["DatabaseBackend", "ImmediateBackend"])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ((1,), r"calls\[1\] must be a pair \(args, kwargs\), not \(1,\)"),
+        (5, r"calls\[1\] must be a pair"),
+        ("ab", r"calls\[1\] must be a pair"),
+        (("ab", {}), r"calls\[1\]\.args must be a list or tuple, not str"),
+        ((1, {}), r"calls\[1\]\.args must be a list or tuple, not int"),
+        (((1,), None), r"calls\[1\]\.kwargs must be a dict, not NoneType"),
+        (((1,), [1]), r"calls\[1\]\.kwargs must be a dict, not list"),
+    ],
+    ids=str,
+)
+def test_a_call_that_is_no_pair_is_named(
+    settings: Any, name: str, call: Any, said: str
+):
+    with_backend(settings, name)
+
+    with pytest.raises(TypeError, match=said):
+        note.enqueue_many([((1,), {}), call])
+
+    assert (RAN, Job.objects.count()) == ([], 0)
+
+
+@pytest.mark.django_db
 def test_a_coroutine_enqueues_too():
     async def both() -> list[Any]:
         one = await note.aenqueue(1)

@@ -6,7 +6,6 @@ imports no model and opens nothing.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,29 +14,20 @@ from uuid import UUID
 from django.core import checks
 from django.db import connections
 
-from .. import carriers, codec
 from ..compat import TaskResultDoesNotExist, TaskResultStatus, task_enqueued
 from ..conf import Options, build_options, check_database, runtime_settings
 from ..exceptions import ConfigurationError, WaitInTransaction
-from ..ids import uuid7
 from ..results import JobResult
 from ..signals import job_created
 from ..task import Call, Task
+from .preparing import Prepared, pairs_of, prepare_call
 from .reading import result_of
 from .rebuilding import adopted
-from .rules import PolicyRules, deadline_of, moment_of
+from .rules import PolicyRules
 from .waiting import wait_beside
 
 if TYPE_CHECKING:
-    from ..brokers import Broker, NewJob
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job that has passed every check and only needs storing."""
-
-    task: Any
-    job: "NewJob"
+    from ..brokers import Broker
 
 
 class DatabaseBackend(PolicyRules):
@@ -90,11 +80,11 @@ class DatabaseBackend(PolicyRules):
         self, task: Any, calls: Iterable[Call]
     ) -> list[JobResult[Any, Any]]:
         """Store one job per call, all or none; see Task.enqueue_many()."""
-        prepared = [
-            self.prepare(task, args, kwargs, path=f"calls[{number}].")
-            for number, (args, kwargs) in enumerate(calls)
+        ready = [
+            self.prepare(task, args, kwargs, path=path)
+            for path, args, kwargs in pairs_of(calls)
         ]
-        return self.store_many(prepared)
+        return self.store_many(ready)
 
     def deferred(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -113,40 +103,13 @@ class DatabaseBackend(PolicyRules):
     ) -> Prepared:
         """Check a call completely and copy its arguments; touch no database.
 
-        Raises what Task.enqueue() raises.
+        `path` stands before the place of a bad argument in the error. Raises what
+        Task.enqueue() raises.
         """
-        from ..brokers import NewJob
-
-        if not isinstance(task, Task):
-            task = adopted(task)
-        self.validate_task(task)
-        options = self.settings
-        limit = options.MAX_ARGS_BYTES
-        metadata = dict(task.metadata)
-        carried = carriers.capture()
-        if carried:
-            metadata[carriers.METADATA_KEY] = carried
-        return Prepared(
-            task,
-            NewJob(
-                id=uuid7(),
-                backend=self.alias,
-                task=task.key,
-                queue=task.queue_name,
-                priority=task.priority,
-                args=codec.encode(list(args), path=f"{path}args", limit_bytes=limit),
-                kwargs=codec.encode(kwargs, path=f"{path}kwargs", limit_bytes=limit),
-                run_after=moment_of(task.run_after),
-                max_attempts=task.max_attempts or options.MAX_ATTEMPTS,
-                timeout=task.timeout,
-                on_crash=task.on_crash,
-                expires_at=deadline_of(task.expires),
-                retry_until=deadline_of(task.retry_until),
-                tags=codec.encode(list(task.tags), path="tags") if task.tags else "[]",
-                metadata=(
-                    codec.encode(metadata, path="metadata") if metadata else "{}"
-                ),
-            ),
+        ours: Task[Any, Any] = task if isinstance(task, Task) else adopted(task)
+        self.validate_task(ours)
+        return prepare_call(
+            ours, args, kwargs, backend=self.alias, options=self.settings, path=path
         )
 
     def store(self, prepared: Prepared) -> JobResult[Any, Any]:

@@ -12,6 +12,7 @@ from ..compat import TaskResult, TaskResultStatus, task_enqueued
 from ..context import CURRENT, JobContext, RunState
 from ..results import JobResult
 from ..task import Call, Task
+from .preparing import pairs_of
 from .rebuilding import adopted
 from .rules import PolicyRules
 
@@ -32,7 +33,9 @@ class Twin(PolicyRules):
         self, task: Any, calls: Iterable[Call]
     ) -> list[JobResult[Any, Any]]:
         """Act on each call, or on none if one cannot be accepted."""
-        results = [self._new_result(task, args, kwargs) for args, kwargs in calls]
+        results = [
+            self._new_result(task, args, kwargs) for _, args, kwargs in pairs_of(calls)
+        ]
         return [self.accept(result) for result in results]
 
     def deferred(

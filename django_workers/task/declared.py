@@ -147,8 +147,8 @@ class Task(BaseTask[P, R]):
     def enqueue_many(self, calls: Iterable[Call]) -> list[JobResult[P, R]]:
         """Store one job per ``(args, kwargs)`` pair, all of them or none.
 
-        Raises as enqueue() does; the path in the message begins with the call's
-        number, and nothing is stored then.
+        Raises as enqueue() does, and TypeError for what is no such pair; the path in
+        the message begins with the call's number, and nothing is stored then.
         """
         backend = self._backend
         many = getattr(backend, "enqueue_many", None)
