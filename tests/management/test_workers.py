@@ -352,6 +352,30 @@ def test_a_database_that_is_away_is_said_in_a_line(workers, monkeypatch):
     assert (code, said) == (1, "The database cannot be asked: connection refused")
 
 
+@pytest.mark.parametrize("verb", ["status", "stats", "prune", "health", "tasks"])
+def test_settings_that_cannot_be_read_are_said_in_a_line(workers, settings, verb):
+    settings.TASKS = {
+        "default": {
+            "BACKEND": "django_workers.backend.DatabaseBackend",
+            "OPTIONS": {"MAX_ATTEMPTS": "3"},
+        }
+    }
+
+    said, code = workers(verb)
+
+    assert code == 1
+    assert "TASKS['default']['OPTIONS']['MAX_ATTEMPTS'] = '3': must be" in said
+
+
+def test_a_setting_that_a_verb_needs_is_said_in_a_line(workers, settings):
+    settings.DJANGO_WORKERS = {"RETENTION": {"failed": 0}}
+
+    said, code = workers("prune")
+
+    assert code == 1
+    assert "DJANGO_WORKERS['RETENTION']" in said
+
+
 def test_the_help_of_each_verb_tells_the_exit_codes():
     command = WorkersCommand()
     parser = command.create_parser("manage.py", "workers")

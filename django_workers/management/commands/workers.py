@@ -22,6 +22,7 @@ from ...exceptions import (
 from ...models import Job, JobQuerySet, Schedule
 from ...task import list_tasks
 from ..arguments import EXIT_CODES, declare_verbs
+from ..flags import as_command_error
 from ..tables import (
     duration,
     health_page,
@@ -77,12 +78,14 @@ class Command(BaseCommand):
         verb: Callable[[dict[str, Any]], bool] = getattr(
             self, f"_{options['verb'].replace('-', '_')}"
         )
-        using = options["database"] or queue_database()
+        with as_command_error():
+            using = options["database"] or queue_database()
         if using not in list(connections):
             raise CommandError(f"DATABASES has no {using!r}.", returncode=USAGE)
         options["database"] = using
         try:
-            done = verb(options)
+            with as_command_error():
+                done = verb(options)
         except (JobDoesNotExist, ScheduleDoesNotExist, ValueError) as error:
             raise CommandError(str(error), returncode=USAGE) from error
         except DatabaseError as error:
