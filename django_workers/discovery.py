@@ -69,7 +69,7 @@ def _import_tree(path: str) -> list[str]:
     try:
         module = import_module(path)
     except ModuleNotFoundError as error:
-        if error.name and path.startswith(error.name):
+        if error.name and f"{path}.".startswith(f"{error.name}."):
             raise ConfigurationError(
                 f"DJANGO_WORKERS['AUTODISCOVER'] names {path!r}, which does not exist."
             ) from error
@@ -81,7 +81,10 @@ def _import_submodules(module: ModuleType) -> list[str]:
     if not hasattr(module, "__path__"):
         return []
     found = [
-        info.name for info in walk_packages(module.__path__, f"{module.__name__}.")
+        info.name
+        for info in walk_packages(module.__path__, f"{module.__name__}.")
+        # A program: importing it runs it.
+        if not info.name.endswith(".__main__")
     ]
     for name in found:
         import_module(name)

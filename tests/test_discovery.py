@@ -230,6 +230,46 @@ def test_changed_settings_make_it_look_again(settings: Any):
         get_task("no such task")
 
 
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder to import from; what it held is forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in list(sys.modules):
+        if name.startswith("found_"):
+            monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("missing", ["found", "found_", "nothing_like_this"])
+def test_what_a_module_lacks_is_not_taken_for_the_module(modules: Path, missing: str):
+    (modules / "found_shop").mkdir()
+    (modules / "found_shop" / "jobs.py").write_text(f"import {missing}\n")
+
+    with pytest.raises(ModuleNotFoundError, match=f"'{missing}'"):
+        discovery.autodiscover(["found_shop.jobs"])
+
+
+@pytest.mark.parametrize("path", ["found_nowhere.jobs", "tests.found_nothing"])
+def test_a_path_that_does_not_exist_is_named(modules: Path, path: str):
+    with pytest.raises(ConfigurationError, match=f"names '{path}', which does not"):
+        discovery.autodiscover([path])
+
+
+def test_a_package_is_imported_whole_but_its_program_is_not_run(modules: Path):
+    deep = modules / "found_store" / "tasks" / "mail"
+    deep.mkdir(parents=True)
+    for folder in (deep, deep.parent, deep.parent.parent):
+        (folder / "__init__.py").write_text("")
+    (deep / "bills.py").write_text("")
+    (deep.parent / "__main__.py").write_text("raise SystemExit('it has run')")
+
+    assert discovery.autodiscover(["found_store.tasks"]) == [
+        "found_store.tasks",
+        "found_store.tasks.mail",
+        "found_store.tasks.mail.bills",
+    ]
+
+
 def test_what_is_imported_is_returned():
     found = discovery.autodiscover(["tests.management"])
 
