@@ -3,6 +3,7 @@
 import re
 import signal
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -151,6 +152,36 @@ def test_the_last_line_counts_jobs_not_attempts(run_worker, tmp_path):
         assert worker.stop() == 0
 
         assert last_words(worker) == (9, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "count"), [(tasks.write, 6_000), (tasks.write_slowly, 60)]
+)
+def test_what_is_handed_back_is_counted_and_uncharged(
+    run_worker, tmp_path, task, count
+):
+    path = tmp_path / "order"
+    results = task.enqueue_many([((str(path), str(n)), {}) for n in range(count)])
+    with run_worker(*ONE_SLOT) as worker:
+        wait_for_lines(path, count // 6)
+
+        assert worker.stop() == 0
+
+        finished, handed_back = last_words(worker)
+    rows = Job.objects.all()
+    assert finished == rows.filter(status="successful").count() == len(lines(path))
+    returned = [row for row in rows.exclude(status="successful") if row.epoch]
+    print(f"{finished} finished, {handed_back} handed back")
+    assert handed_back == len(returned)
+    for job in returned:
+        assert (job.status, charged(job), job.session) == ("ready", (0, 0, 0), None)
+
+    with run_worker(*ONE_SLOT):
+        jobs = all_ended(results, deadline=30)
+
+    assert Counter(lines(path)) == Counter(map(str, range(count)))
+    assert {charged(job) for job in jobs} == {(1, 0, 0)}
+    assert not any(attempts_of(job) for job in returned)
 
 
 # The second signal
