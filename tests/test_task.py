@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import Any, assert_type
 
 import django
 import pytest
+from django.db import models
 from django.utils.module_loading import import_string
 
 from django_workers import compat, cron, every, exponential, get_task, list_tasks, task
@@ -163,6 +165,60 @@ def the_types_that_mypy_checks() -> None:
     assert_type(full.enqueue().return_value, None)
     assert_type(contextual.enqueue(5).return_value, int)
     assert_type(bare.enqueue_many([((1,), {})])[0].return_value, str)
+
+
+# Members of enumerations
+
+
+class Texts(models.TextChoices):
+    QUEUE = "post"
+    FAIL = "fail"
+
+
+class MixedIn(str, Enum):  # noqa: UP042 - its str() is not its value
+    NAME = "task:mixed"
+    QUEUE = "mixed"
+
+
+class Numbers(models.IntegerChoices):
+    THREE = 3
+
+
+class Seconds(float):
+    """As numpy's numbers are."""
+
+
+def test_a_member_of_an_enumeration_is_its_value():
+    made = task(
+        name=MixedIn.NAME,
+        queue_name=Texts.QUEUE,
+        on_crash=Texts.FAIL,
+        priority=Numbers.THREE,
+        max_attempts=Numbers.THREE,
+        timeout=Seconds(2.5),
+        expires=Numbers.THREE,
+        tags=[Texts.QUEUE, MixedIn.QUEUE],
+        aliases=[Texts.QUEUE],
+    )(plain)
+    changed = made.using(queue_name=MixedIn.QUEUE, timeout=Numbers.THREE)
+
+    for value, exact in (
+        (made.key, "task:mixed"),
+        (made.queue_name, "post"),
+        (made.on_crash, "fail"),
+        (made.priority, 3),
+        (made.max_attempts, 3),
+        (made.timeout, 2.5),
+        (made.expires, 3),
+        (made.tags[0], "post"),
+        (made.tags[1], "mixed"),
+        (made.aliases[0], "post"),
+        (changed.queue_name, "mixed"),
+        (changed.timeout, 3),
+    ):
+        assert value == exact
+        assert type(value) is type(exact), value
+    assert f"{changed.queue_name}" == "mixed"
 
 
 # What cannot be declared

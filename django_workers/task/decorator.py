@@ -83,7 +83,7 @@ def task(
     retry_on: Sequence[type[BaseException]] | type[BaseException] = (),
     no_retry_on: Sequence[type[BaseException]] | type[BaseException] = (),
     timeout: float | None = None,
-    on_crash: Literal["retry", "fail"] = "retry",
+    on_crash: str = "retry",
     expires: Deadline | None = None,
     retry_until: Deadline | None = None,
     aliases: Sequence[str] = (),

@@ -23,6 +23,19 @@ Deadline = timedelta | float | datetime
 
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9_.:<>-]{1,255}")
 
+_SINGLE_VALUES: Final = (
+    "priority",
+    "queue_name",
+    "backend",
+    "registered_name",
+    "max_attempts",
+    "timeout",
+    "on_crash",
+    "expires",
+    "retry_until",
+    "max_result_bytes",
+)
+
 
 def normalise(task: "Task[Any, Any]") -> None:
     """Bring a task's policy into one form, refusing what cannot work.
@@ -30,6 +43,10 @@ def normalise(task: "Task[Any, Any]") -> None:
     Raises InvalidTask for what Django's own tasks have too, else InvalidPolicy.
     """
     put = object.__setattr__
+    for name in _SINGLE_VALUES:
+        value = getattr(task, name)
+        if (plain := _plain(value)) is not value:
+            put(task, name, plain)
     put(task, "priority", _priority(task.priority))
     put(task, "run_after", _run_after(task.run_after))
     for name in ("retry_on", "no_retry_on", "aliases", "tags"):
@@ -43,6 +60,18 @@ def normalise(task: "Task[Any, Any]") -> None:
         raise InvalidPolicy(
             f"schedule must be cron(...) or every(...), not {task.schedule!r}."
         )
+
+
+def _plain(value: Any) -> Any:
+    """Return a text or a number as itself: a member of an enumeration is one too.
+
+    A policy travels between processes, which know no projects' classes.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, float) else value
 
 
 def _priority(value: Any) -> Any:
@@ -88,9 +117,9 @@ def _several(name: str, value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     if isinstance(value, (str, type)):
-        return (value,)
+        value = (value,)
     try:
-        return tuple(value)
+        return tuple(_plain(item) for item in value)
     except TypeError:
         raise InvalidPolicy(f"{name} must be a list, not {value!r}.") from None
 
