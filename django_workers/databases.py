@@ -1,9 +1,9 @@
 """Which database holds the queue, as `TASKS` says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from .compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
 
@@ -32,6 +32,19 @@ def queue_databases() -> list[str]:
     return list(
         dict.fromkeys(str(backend.settings.DATABASE) for backend in own_backends())
     )
+
+
+def after_commit(call: Callable[[], None], *, using: str) -> None:
+    """Call once what the caller has written on this alias is committed.
+
+    At once where nobody can tell: outside `atomic()` with autocommit switched off,
+    where Django's own `on_commit` would raise after the writing.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(call, using=using)
+    else:
+        call()
 
 
 def _default_first(alias: str) -> bool:

@@ -12,7 +12,7 @@ def _unknown(*args: Any, **kwargs: Any) -> None:
     raise UnknownTask("the code of this task is gone")
 
 
-_rebuilt: dict[tuple[Any, ...], Task[Any, Any]] = {}
+_rebuilt: dict[tuple[Any, ...], tuple[Task[Any, Any], Task[Any, Any]]] = {}
 
 
 def rebuilt_task(
@@ -33,14 +33,17 @@ def rebuilt_task(
         declared.backend,
     ):
         return declared
-    key = (declared, priority, queue_name, backend)
-    found = _rebuilt.get(key)
-    if found is None:
+    # By identity: a policy may hold a callable that cannot be hashed. The declared task
+    # is kept beside its copy, so that no other can take over its identity.
+    key = (id(declared), priority, queue_name, backend)
+    of, found = _rebuilt.get(key, (None, None))
+    if found is None or of is not declared:
         if len(_rebuilt) > 1_000:
             _rebuilt.clear()
-        found = _rebuilt[key] = _copy(
+        found = _copy(
             declared, priority=priority, queue_name=queue_name, backend=backend
         )
+        _rebuilt[key] = declared, found
     return found if run_after is None else _copy(found, run_after=run_after)
 
 

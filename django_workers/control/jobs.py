@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from .. import signals
 from ..brokers import Broker, Lane, broker_for
 from ..compat import InvalidTaskBackend, task_backends
+from ..databases import after_commit
 from ..models import Job
 from ..runtime import wakeup
 from .targets import Targets, chunks_of, database_of
@@ -43,7 +43,7 @@ def cancel(
             wakeup.announce(broker, [wakeup.CONTROL])
         ended = [job_id for job_id, answer in done.items() if answer == "cancelled"]
         if ended and signals.job_cancelled.receivers:
-            transaction.on_commit(_saying_cancelled(using, ended), using=using)
+            after_commit(_saying_cancelled(using, ended), using=using)
     return answers
 
 

@@ -13,7 +13,7 @@ from .. import signals
 from ..brokers import Broker, Rescue, broker_for
 from ..compat import InvalidTaskBackend, task_backends, task_finished
 from ..conf import runtime_settings
-from ..databases import queue_database
+from ..databases import after_commit, queue_database
 from ..models import FINISHED, JobStatus, WorkerSession
 from ..runtime.lease import mark_lost
 from .jobs import announce_ready
@@ -90,7 +90,7 @@ def rescue(*, dry_run: bool = False, using: str | None = None) -> list[dict[str,
         rescued += batch
         ready = [UUID(item.job_id) for item in batch if item.status == JobStatus.READY]
         announce_ready(broker, ready)
-    transaction.on_commit(lambda: _say(lost, rescued), using=using)
+    after_commit(lambda: _say(lost, rescued), using=using)
     return [_as_dict(item) for item in rescued]
 
 

@@ -19,7 +19,6 @@ from ..schedules import declared_schedules, policies_of
 from ..task import list_tasks, registry
 from . import connections, wire
 from .aftermath import Aftermath
-from .attempt import Report
 from .execution import Execution
 from .executors import ThreadsExecutor
 from .executors.aio import LoopThread
@@ -109,7 +108,7 @@ class Child:
                     self._report([report])
             else:
                 logger.exception("The report of a job could not be sent")
-                self._wire.send(wire.DONE, [unreported(Report._make(reports[0]))])
+                self._wire.send(wire.DONE, [tuple(unreported(reports[0][0]))])
 
     def _watch(self) -> None:
         """Ask what has run out of time to end, and tell of what does not."""

@@ -63,6 +63,7 @@ class Completer:
         self._expect = expect
         self._failures = 0
         self._awaited: dict[str, float] = {}
+        self._forget_at = 0.0
         self._lock = threading.Lock()
         self._halted = threading.Event()
         # Jobs ended by this worker, successful or not.
@@ -72,8 +73,17 @@ class Completer:
 
     def await_(self, job_id: str) -> None:
         """Somebody waits for a job: say so when it has ended."""
+        now = time.monotonic()
         with self._lock:
-            self._awaited[job_id] = time.monotonic() + AWAITED_SECONDS
+            self._awaited[job_id] = now + AWAITED_SECONDS
+            if now >= self._forget_at:
+                # Every worker hears of every waiter, also one that ends no jobs.
+                self._forget_at = now + AWAITED_SECONDS
+                self._awaited = {
+                    job_id: until
+                    for job_id, until in self._awaited.items()
+                    if until > now
+                }
 
     def halt(self) -> None:
         """Ask the database no more: the worker ends, whatever is still to be said."""

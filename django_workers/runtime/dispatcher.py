@@ -21,6 +21,9 @@ from .waiting import WaitingJobs
 
 # Claiming stops while so many endings wait for the database.
 MOST_UNSETTLED: Final = 10_000
+# Jobs that must run alone come one at a time; the others are tried again so much later,
+# by whoever has room for them then.
+SUSPECT_SECONDS: Final = 10.0
 
 
 class Dispatcher:
@@ -141,7 +144,8 @@ class Dispatcher:
             links = [link for link in self.links if link.takes_jobs]
             room = sum(link.room for link in links)
             ahead = sum(link.speed.ahead() for link in links) if self._prefetch else 0
-            wanted = min(self._batch_size, room + ahead - len(self._waiting))
+            held = len(self._waiting) + len(self._suspects)
+            wanted = min(self._batch_size, room + ahead - held)
             starving = any(link.free_slots for link in links) and not self._waiting
             if starving or wanted >= min(self._batch_size, ahead) // 2:
                 return max(0, wanted)
@@ -177,8 +181,21 @@ class Dispatcher:
         return expired
 
     def _wait(self, job: ClaimedJob, now: float) -> None:
-        waiting = self._waiting if job.crashes < self._suspect_at else self._suspects
+        waiting = self._waiting
+        if job.crashes >= self._suspect_at:
+            waiting = self._suspects
+            if len(waiting) >= self._most_suspects:
+                self._end(endings.postponed(job, delay=SUSPECT_SECONDS))
+                return
         waiting.push(job, self._histories.get(job.id), now=now)
+
+    @property
+    def _most_suspects(self) -> int:
+        """How many may wait to run alone: while one does, its child does nothing else.
+
+        The only child must come back to its other jobs in between.
+        """
+        return 2 if len(self.links) > 1 else 1
 
     def _renew(self, job: ClaimedJob) -> None:
         self._waiting.renew(job)

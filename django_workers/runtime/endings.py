@@ -105,6 +105,14 @@ def cancelled(job: ClaimedJob, reason: str) -> Ending:
     )
 
 
+def postponed(job: ClaimedJob, *, delay: float) -> Ending:
+    """The job has not started, and is better tried some seconds later; uncharged."""
+    ending = Ending.release(job)
+    ending.status = JobStatus.SCHEDULED.value
+    ending.delay, ending.in_place = delay, False
+    return ending
+
+
 def failure_of(kind: type[BaseException], message: str) -> Failure:
     """A failure no task has raised."""
     path = f"{kind.__module__}.{kind.__qualname__}"

@@ -17,16 +17,22 @@ from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from .. import carriers
-from ..backend import find_task, rebuilt_task
+from ..backend import DatabaseBackend, find_task, rebuilt_task
 from ..brokers import ClaimedJob
-from ..compat import TaskError, TaskResultStatus, task_backends, task_started
+from ..compat import (
+    InvalidTaskBackend,
+    TaskError,
+    TaskResultStatus,
+    task_backends,
+    task_started,
+)
 from ..conf import RuntimeSettings
 from ..context import CURRENT, JobContext
 from ..exceptions import JobCancelled, TaskTimeout
 from ..results import JobResult
 from ..signals import job_started
 from . import connections
-from .attempt import DROPPED, FAIL, Report, Run
+from .attempt import DROPPED, Report, Run
 from .executors.aio import LoopThread
 from .executors.base import Slot
 from .injection import inject, withdraw_injection
@@ -82,7 +88,8 @@ class Execution:
         except BaseException as error:
             slot.close()
             withdraw_injection()
-            run.error = error
+            if run.error is None:  # else the body has one, and judging it failed
+                run.error = error
             report = self._last_resort(slot, run)
         finally:
             self.running.pop(number, None)
@@ -92,11 +99,12 @@ class Execution:
 
     def _last_resort(self, slot: Slot, run: Run) -> Report:
         """Judge what happened outside the body; whatever happens, there is a report."""
+        error = run.error
         try:
             return self._judge.raised(run, asked=slot.asked)
         except BaseException:
             logger.exception("Job %s could not be judged", run.job.id)
-            return Report._make(unreported(Report(run.number, FAIL)))
+            return unreported(run.number, error)
 
     def cancel(self, slots: Sequence[Slot], number: int, reason: str) -> None:
         """Ask a job to stop: a flag at once, an exception a little later.
@@ -290,7 +298,10 @@ async def _under(
 
 def sender_of(alias: str) -> type[Any]:
     """The class that signals about a backend's jobs name as their sender."""
-    return type(task_backends[alias])
+    try:
+        return type(task_backends[alias])
+    except InvalidTaskBackend:
+        return DatabaseBackend  # `TASKS` has changed since
 
 
 def _does_not_fit(run: Run) -> bool:

@@ -104,7 +104,10 @@ class Keeper:
 
     def _register(self) -> None:
         sent_at = time.monotonic()
-        self._row.open(slots=self._settings.slot_count, children=self._children)
+        slots = self._settings.slot_count
+        if not self._row.open(slots=slots, children=self._children):
+            self._start_afresh()
+            return
         self._trust.renewed(sent_at, self._broker.now())
         self._beaten_at = sent_at
         if self._predecessors:
@@ -113,8 +116,8 @@ class Keeper:
         self._status.registered.set()
 
     def _close(self) -> None:
-        self._herald.tell("worker_stopped", **self._who, reason=self.stop_reason)
         self._row.close(self.stop_reason)
+        self._herald.tell("worker_stopped", **self._who, reason=self.stop_reason)
         self._status.closed.set()
         self._status.done.wait()
 
@@ -132,12 +135,15 @@ class Keeper:
             slots=self._dispatcher.slot_count,
             children=len(self._dispatcher.links),
         ):
-            logger.error("Another worker found this one dead: starting afresh")
-            self._status.exit_code = exits.LEASE_LOST
-            self._status.done.set()
+            self._start_afresh()
             return
         self._trust.renewed(sent_at, self._broker.now())
         self._beaten_at = sent_at
+
+    def _start_afresh(self) -> None:
+        logger.error("Another worker found this one dead: starting afresh")
+        self._status.exit_code = exits.LEASE_LOST
+        self._status.done.set()
 
     @property
     def _who(self) -> dict[str, str]:

@@ -40,23 +40,32 @@ class SessionRow:
         self.identity = identity
         self._lease = lease
 
-    def open(self, *, slots: int, children: int) -> None:
-        """Write the row: from now on the worker may hold jobs."""
-        WorkerSession.objects.using(self._broker.using).create(
+    def open(self, *, slots: int, children: int) -> bool:
+        """Write the row: from now on the worker may hold jobs.
+
+        May be repeated: the answer to the first try may have been lost. False:
+        somebody has found this worker dead meanwhile.
+        """
+        values = {
+            "worker_id": self.identity.worker_id,
+            "cluster": self.identity.cluster,
+            "host": self.identity.host,
+            "pid": self.identity.pid,
+            "version": __version__,
+            "queues": list(self.identity.queues),
+            "slots": slots,
+            "children": children,
+            "started_at": DatabaseNow(),
+            "heartbeat_at": DatabaseNow(),
+            "lease_until": DatabaseNowPlus(Value(self._lease)),
+        }
+        if self._mine().update(**values):
+            return True
+        _, is_new = WorkerSession.objects.using(self._broker.using).get_or_create(
             id=self.identity.session,
-            worker_id=self.identity.worker_id,
-            cluster=self.identity.cluster,
-            host=self.identity.host,
-            pid=self.identity.pid,
-            version=__version__,
-            state=SessionState.STARTING,
-            queues=list(self.identity.queues),
-            slots=slots,
-            children=children,
-            started_at=DatabaseNow(),
-            heartbeat_at=DatabaseNow(),
-            lease_until=DatabaseNowPlus(Value(self._lease)),
+            defaults={"state": SessionState.STARTING, **values},
         )
+        return is_new
 
     def beat(self, *, state: str, running: int, slots: int, children: int) -> bool:
         """Renew the lease. False: somebody found this worker dead meanwhile."""

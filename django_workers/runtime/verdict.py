@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .. import codec
-from ..backoff import DEFAULT_BACKOFF
-from ..compat import TaskError, task_backends
+from ..backoff import DEFAULT_BACKOFF, MAX_DELAY_SECONDS
+from ..compat import InvalidTaskBackend, TaskError, task_backends
 from ..conf import RuntimeSettings
 from ..exceptions import (
     Cancel,
@@ -83,12 +83,13 @@ class Judge:
             run.error = JobCancelled(run.state.cancel_reason).with_traceback(trace)
             return self._failed(run, CANCEL, outcome="cancelled")
         if isinstance(error, Snooze):
-            return Report(run.number, SNOOZE, duration=run.duration, delay=error.after)
+            delay = min(error.after, MAX_DELAY_SECONDS)
+            return Report(run.number, SNOOZE, duration=run.duration, delay=delay)
         if isinstance(error, Cancel):
             return self._failed(
                 run, CANCEL, reason=str(error.reason), outcome="cancelled"
             )
-        if isinstance(error, UnknownTask) or misfit:
+        if run.task is None or misfit or isinstance(error, UnknownTask):
             return self._failed(run, FAIL)
         if isinstance(error, Retry):
             return self._again_or_fail(run, error.after)
@@ -128,6 +129,7 @@ class Judge:
             delay = self._delay(run)
         if delay is None:
             return self._failed(run, FAIL, outcome=outcome)
+        delay = min(delay, MAX_DELAY_SECONDS)
         until = run.job.retry_until
         if until is not None and time.time() + delay > until:
             reason = "its time for retries is over"
@@ -145,7 +147,7 @@ class Judge:
             if delay is None or 0 <= float(delay) < float("inf"):
                 return None if delay is None else float(delay)
             raise ValueError(f"back-off must give seconds or None, not {delay!r}")
-        except Exception:
+        except BaseException:
             logger.exception("The back-off of %s failed", run.job.task)
             return DEFAULT_BACKOFF.delay_after(run.attempt)
 
@@ -175,26 +177,26 @@ class Judge:
         )
 
 
-def unreported(report: Report) -> tuple[Any, ...]:
-    """The report of an attempt whose own one could not be made or sent."""
+def unreported(number: int, error: BaseException | None = None) -> Report:
+    """The report of an attempt whose own one could not be made or sent.
+
+    It speaks of the body's own *error* if there was one.
+    """
     path = f"{DjangoWorkersError.__module__}.{DjangoWorkersError.__qualname__}"
     message = "the worker could not report how the attempt ended; see its log"
-    return tuple(
-        Report(
-            report.number,
-            FAIL,
-            duration=report.duration,
-            failure=(path, message, f"{path}: {message}\n"),
-            reason=message,
-            outcome="failed",
-        )
-    )
+    failure = (path, message, f"{path}: {message}\n")
+    if error is not None:
+        failure = codec.describe_exception(_trimmed(error), ERROR_TEXT_LIMIT)
+    return Report(number, FAIL, failure=failure, reason=message, outcome="failed")
 
 
 def _option(run: Run, name: str) -> Any:
     """What the OPTIONS of the job's backend say; None where it is not one of ours."""
-    options = getattr(task_backends[run.job.backend], "settings", None)
-    return getattr(options, name, None)
+    try:
+        backend = task_backends[run.job.backend]
+    except InvalidTaskBackend:
+        return None  # `TASKS` has changed since
+    return getattr(getattr(backend, "settings", None), name, None)
 
 
 def _is_retryable(run: Run) -> bool:

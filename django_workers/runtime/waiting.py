@@ -1,7 +1,6 @@
 """Claimed jobs that no child has yet, the most urgent first."""
 
 import heapq
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,8 +9,6 @@ from ..brokers import ClaimedJob, Lane
 
 # A job that waits here for longer while no slot is free goes back to its lane.
 PATIENCE_SECONDS: Final = 1.0
-
-_tiebreak = itertools.count()
 
 
 @dataclass(order=True, slots=True)
@@ -40,7 +37,8 @@ class WaitingJobs:
     def push(self, job: ClaimedJob, history: Any, *, now: float) -> None:
         """Let a job wait from `now` (monotonic) on."""
         rank = self._rank_of(Lane(job.queue, job.priority))
-        order = (*rank, job.position, next(_tiebreak))
+        # Jobs of one position go by id, as they are claimed; one that comes back too.
+        order = (*rank, job.position, job.id)
         heapq.heappush(self._heap, _Waiting(order, job, history, now))
 
     def pop(self) -> tuple[ClaimedJob, Any]:

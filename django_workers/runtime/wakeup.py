@@ -46,7 +46,10 @@ def announce(broker: Broker, payloads: Iterable[str]) -> None:
     if not broker.can_notify:
         return
     texts = tuple(payloads)
-    transaction.on_commit(lambda: _send(broker, texts), using=broker.using)
+    connection = broker.connection
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(lambda: _send(broker, texts), using=broker.using)
+    # Else the commit is the caller's own and nobody says when: polling finds the jobs.
 
 
 def ready_payload(lane: Lane) -> str:

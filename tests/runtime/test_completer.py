@@ -565,3 +565,16 @@ def test_a_call_that_fails_changes_nothing(bench, monkeypatch):
     bench.completer.await_(job.id)
 
     assert bench.settle([succeed(job)]) == {job.id: "successful"}
+
+
+def test_waiters_who_have_gone_are_forgotten_by_one_that_ends_nothing(
+    bench, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    for _ in range(100):
+        bench.completer.await_(str(uuid4()))
+        now[0] += room.AWAITED_SECONDS / 2
+
+    assert len(bench.completer._awaited) < 6

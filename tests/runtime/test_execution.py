@@ -1,5 +1,6 @@
 """One attempt as its process sees it: what it decides, whatever the body does."""
 
+import sys
 import threading
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 from django_workers import backoff, task
 from django_workers.conf import build_settings
-from django_workers.exceptions import TaskTimeout
+from django_workers.exceptions import Retry, Snooze, TaskTimeout
 from django_workers.runtime import attempt
 from django_workers.runtime.attempt import Report
 from django_workers.runtime.execution import Execution
@@ -157,3 +158,86 @@ def test_there_is_a_report_whatever_happens(attempts):
     assert report.reason == (
         "the worker could not report how the attempt ended; see its log"
     )
+    assert report.failure[:2] == ("builtins.ValueError", "no")
+
+
+class Patience:
+    """A back-off that cannot be hashed."""
+
+    def __call__(self, error, result):
+        return 30.0
+
+    def __eq__(self, other):
+        return isinstance(other, Patience)
+
+    __hash__ = None
+
+
+@task(max_attempts=3, backoff=Patience())
+def fail_patiently() -> None:
+    """Fail; the back-off cannot be hashed."""
+    raise ValueError("no")
+
+
+@task(max_attempts=3, backoff=lambda error, result: 1e12)
+def fail_for_an_age() -> None:
+    """Fail; the back-off wants longer than the calendar lasts."""
+    raise ValueError("no")
+
+
+@task(max_attempts=3, backoff=lambda error, result: sys.exit(3))
+def fail_with_a_back_off_that_exits() -> None:
+    """Fail; the back-off would end the process."""
+    raise ValueError("no")
+
+
+@task(max_attempts=3)
+def ask_for_an_age() -> None:
+    """Ask for another attempt after the calendar has ended."""
+    raise Retry(1e12)
+
+
+@task
+def snooze_for_an_age() -> None:
+    """Put itself off until after the calendar has ended."""
+    raise Snooze(1e300)
+
+
+def run_once(attempts, declared, **values):
+    values = {"max_attempts": 3, **values}
+    work = (1, tuple(job(0, task=name_of(declared), **values)), None)
+    return Report._make(attempts.run(Slot(0, number=1), work))
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        (fail_for_an_age, attempt.RETRY),
+        (ask_for_an_age, attempt.RETRY),
+        (snooze_for_an_age, attempt.SNOOZE),
+    ],
+)
+def test_no_delay_is_longer_than_ten_years(attempts, declared, kind):
+    report = run_once(attempts, declared)
+
+    assert (report.kind, report.delay) == (kind, backoff.MAX_DELAY_SECONDS)
+
+
+def test_a_back_off_that_exits_is_replaced_by_the_default(attempts):
+    report = run_once(attempts, fail_with_a_back_off_that_exits)
+
+    assert report.kind == attempt.RETRY
+    assert report.delay > 0
+    assert report.failure[:2] == ("builtins.ValueError", "no")
+
+
+def test_a_back_off_need_not_be_hashable(attempts):
+    report = run_once(attempts, fail_patiently, priority=7, queue="other")
+
+    assert (report.kind, report.delay) == (attempt.RETRY, 30.0)
+
+
+def test_a_job_of_a_backend_that_is_gone_from_the_settings_runs(attempts):
+    report = run_once(attempts, fail_patiently, backend="gone")
+
+    assert (report.kind, report.delay) == (attempt.RETRY, 30.0)

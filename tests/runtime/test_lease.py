@@ -93,6 +93,22 @@ class TestRow:
         assert not beat(row)
         assert mark_lost(broker) == []
 
+    def test_it_may_be_opened_again_where_the_answer_was_lost(self, open_row):
+        row = open_row("one")
+
+        assert row.open(slots=9, children=2)
+
+        assert session_of(row).slots == 9
+
+    def test_it_is_not_opened_again_for_one_that_was_found_dead(self, broker, open_row):
+        row = open_row("one")
+        run_out(row)
+        mark_lost(broker)
+
+        assert not row.open(slots=4, children=2)
+
+        assert session_of(row).state == "lost"
+
     def test_it_says_which_tasks_it_can_run(self, open_row):
         row = open_row("one")
 

@@ -10,7 +10,7 @@ import pytest
 from django_workers.brokers import ClaimedJob, Ending, Lane
 from django_workers.runtime import attempt, wire
 from django_workers.runtime.attempt import Report
-from django_workers.runtime.dispatcher import Dispatcher
+from django_workers.runtime.dispatcher import SUSPECT_SECONDS, Dispatcher
 from django_workers.runtime.link import ChildLink
 from django_workers.runtime.page import SharedPage, new_page
 from django_workers.runtime.wire import Wire
@@ -268,12 +268,12 @@ def test_only_a_crash_alone_ends_a_job(dispatcher, child, company, crashes, stat
 
 
 def test_a_child_kept_for_suspects_may_die(dispatcher, child):
-    first = child(dispatcher)
+    first, second = child(dispatcher), child(dispatcher)
     dispatcher.take([job("s", crashes=2), job("t", crashes=2, position=2)], {})
     dispatcher.hand_out()
+    assert [name for _, name, _ in first.receive()] == ["s"]
     first.start(1)
     dispatcher.lost_child(first.link, how="was killed")
-    second = child(dispatcher)
 
     dispatcher.hand_out()
 
@@ -282,13 +282,47 @@ def test_a_child_kept_for_suspects_may_die(dispatcher, child):
     assert (ending.id, ending.status, ending.crashes) == ("s", "failed", 1)
 
 
+def test_of_many_jobs_under_suspicion_a_worker_keeps_no_more_than_it_needs(
+    dispatcher, child
+):
+    children = [child(dispatcher, slots=1), child(dispatcher, slots=1)]
+    suspects = [job(f"s{n}", crashes=2, position=n) for n in range(5)]
+
+    dispatcher.take(suspects, {})
+    dispatcher.hand_out()
+
+    # The others wait where any worker can take them, at no charge.
+    postponed = settle(dispatcher)
+    assert [ending.id for ending in postponed] == ["s2", "s3", "s4"]
+    for ending in postponed:
+        assert (ending.status, ending.outcome) == ("scheduled", "")
+        assert (ending.delay, ending.attempts) == (SUSPECT_SECONDS, 0)
+    assert [job.id for each in children for job in each.link.held.values()] == ["s0"]
+
+
+def test_the_only_child_takes_one_suspect_and_then_other_jobs(dispatcher, child):
+    only = child(dispatcher, slots=2)
+    suspects = [job(f"s{n}", crashes=2, position=n) for n in range(3)]
+    dispatcher.take([*suspects, job("a", position=4)], {})
+    dispatcher.hand_out()
+    assert [ending.id for ending in settle(dispatcher)] == ["s1", "s2"]
+    assert [name for _, name, _ in only.receive()] == ["s0"]
+
+    report = Report(1, attempt.SUCCEED, result="1", duration=0.1)
+    dispatcher.reported(only.link, [tuple(report)])
+    dispatcher.hand_out()
+
+    assert [name for _, name, _ in only.receive()] == ["a"]
+
+
 def test_jobs_under_suspicion_are_handed_back_and_cancelled_like_others(
     dispatcher, child
 ):
-    busy = child(dispatcher, slots=1)
-    dispatcher.take([job("a")], {})
+    children = [child(dispatcher, slots=1), child(dispatcher, slots=1)]
+    dispatcher.take([job("a"), job("b")], {})
     dispatcher.hand_out()
-    busy.start(1)
+    for each in children:
+        each.start(1)
     dispatcher.take([job("s", crashes=2), job("t", crashes=2, position=2)], {})
 
     dispatcher.cancel("s", 1, "not needed")

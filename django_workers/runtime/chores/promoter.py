@@ -6,6 +6,8 @@ from typing import Final
 from ...brokers import Broker
 
 BATCH_SIZE: Final = 1_000
+# A heartbeat must not wait until everything is promoted; the rest follows it.
+MOST_SECONDS: Final = 0.5
 
 
 class Promoter:
@@ -33,12 +35,17 @@ class Promoter:
         return True
 
     def promote(self) -> int:
-        """Promote everything that is due; how many jobs."""
+        """Promote what is due for at most half a second; how many jobs.
+
+        `next_due` is 0 if that was not enough.
+        """
+        until = time.monotonic() + MOST_SECONDS
+        limit = min(BATCH_SIZE, self._broker.batch_limit)
         total = 0
         while True:
-            promotion = self._broker.promote(BATCH_SIZE)
+            promotion = self._broker.promote(limit)
             total += promotion.count
-            if promotion.count < BATCH_SIZE:
+            if promotion.count < limit or time.monotonic() >= until:
                 break
         self.idle = total == 0
         self._next_at = (

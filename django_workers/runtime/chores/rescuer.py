@@ -1,6 +1,7 @@
 """Find workers that stopped answering and take their jobs back."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
@@ -12,6 +13,8 @@ from ..lease import Trust, mark_lost
 logger = logging.getLogger("django_workers.worker")
 
 BATCH_SIZE: Final = 500
+# A heartbeat must not wait until everybody is rescued; the rest follows it.
+MOST_SECONDS: Final = 0.5
 
 
 class Rescuer:
@@ -28,8 +31,12 @@ class Rescuer:
         self._session = session
         self._tell = tell
 
-    def rescue(self, trust: Trust) -> int:
-        """Mark the dead, take back what they held; how many jobs."""
+    def rescue(self, trust: Trust) -> tuple[int, bool]:
+        """Mark the dead, take back what they held for at most half a second.
+
+        Returns how many jobs, and whether there are more.
+        """
+        until = time.monotonic() + MOST_SECONDS
         if trust.may_rescue:
             for session, worker_id in mark_lost(self._broker, by=self._session):
                 logger.error("Worker %s stopped answering", worker_id)
@@ -39,9 +46,10 @@ class Rescuer:
                     worker_id=worker_id,
                     reason="its lease ran out",
                 )
+        limit = min(BATCH_SIZE, self._broker.batch_limit)
         total = 0
         while True:
-            rescued = self._broker.rescue(BATCH_SIZE)
+            rescued = self._broker.rescue(limit)
             for item in rescued:
                 logger.warning("Rescued job %s: %s", item.job_id, item.reason)
                 self._tell(
@@ -59,5 +67,7 @@ class Rescuer:
                         status=item.status,
                     )
             total += len(rescued)
-            if len(rescued) < BATCH_SIZE:
-                return total
+            if len(rescued) < limit:
+                return total, False
+            if time.monotonic() >= until:
+                return total, True

@@ -16,6 +16,10 @@ from .scheduler import Scheduler
 
 # The keeper looks at due times at least this often.
 TICK_SECONDS: Final = 1.0
+PRUNE_SECONDS: Final = 60.0
+# Half a second of deleting in two: with some thousands of jobs in each half second,
+# retention keeps up with what a worker finishes.
+PRUNE_AGAIN_SECONDS: Final = 1.5
 
 
 class Chores:
@@ -38,7 +42,7 @@ class Chores:
         self._pruner = Pruner(broker, settings)
         self._due: dict[str, float] = {
             "rescue": 0.0,
-            "prune": time.monotonic() + _jittered(60.0),
+            "prune": time.monotonic() + _jittered(PRUNE_SECONDS),
         }
 
     @property
@@ -65,9 +69,12 @@ class Chores:
         moved = self._scheduler.fire(policies) > 0
         moved = self._promoter.promote() > 0 or moved
         if self._is_due("rescue", self._settings.stale_check_interval):
-            moved = self._rescuer.rescue(trust) > 0 or moved
-        if self._is_due("prune", 60.0):
-            self._pruner.prune()
+            rescued, is_more = self._rescuer.rescue(trust)
+            moved = rescued > 0 or moved
+            if is_more:
+                self._due["rescue"] = 0.0
+        if self._is_due("prune", PRUNE_SECONDS) and self._pruner.prune():
+            self._due["prune"] = time.monotonic() + PRUNE_AGAIN_SECONDS
         return moved
 
     def expect(self, seconds: float) -> bool:
@@ -76,7 +83,8 @@ class Chores:
 
     def pause(self, most: float) -> float:
         """Seconds until the keeper is needed again, at most `most`."""
-        dues = (self._promoter.next_due, self._scheduler.next_due)
+        rescue = self._due["rescue"] - time.monotonic()
+        dues = (rescue, self._promoter.next_due, self._scheduler.next_due)
         return max(
             0.001, min(TICK_SECONDS, most, *(due for due in dues if due is not None))
         )
