@@ -1,6 +1,7 @@
 """Supervisors, launchers and hosts that die or freeze, and who has their jobs then."""
 
 import signal
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -75,16 +76,20 @@ def test_a_killed_supervisor_is_replaced_and_its_jobs_run_again(run_worker, tmp_
 
 def living_below(worker: RunningWorker) -> list[psutil.Process]:
     """Return the living processes that the launcher has started, oldest first."""
-    below = psutil.Process(worker.pid).children()
-    alive = [p for p in below if p.status() != psutil.STATUS_ZOMBIE]
-    return sorted(alive, key=lambda process: (process.create_time(), process.pid))
+    alive = []
+    for process in psutil.Process(worker.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                alive.append((process.create_time(), process.pid, process))
+    return [process for _, _, process in sorted(alive)]
 
 
 def test_a_supervisor_that_dies_again_and_again_ends_the_worker(run_worker, tmp_path):
     path = tmp_path / "runs"
     result = tasks.note_process.enqueue(str(path), "long", 60)
     deaths = 0
-    with run_worker(*ONE_CHILD, wait_until_ready=False) as worker:
+    with run_worker(*ONE_CHILD, *SHORT_LEASE) as worker:
+        wait_for_lines(path, 1)
         known: set[int] = set()
 
         def started() -> Any:
@@ -102,10 +107,15 @@ def test_a_supervisor_that_dies_again_and_again_ends_the_worker(run_worker, tmp_
         assert worker.wait() == 6
         assert deaths == 6
         assert worker.tree() == []
+        assert worker.output().count("killed by SIGKILL: starting another") == 5
+        assert "giving up" in worker.output().splitlines()[-1]
     # Nothing is lost: the next worker runs it, at once or when a lease has run out.
-    with run_worker(*ONE_CHILD):
-        assert "long" in wait_for_lines(path, len(lines(path)) + 1, deadline=20)[-1]
-    assert job_of(result).attempts == job_of(result).crashes == 0
+    before = len(lines(path))
+    with run_worker(*ONE_CHILD, *SHORT_LEASE):
+        wait_for_lines(path, before + 1, deadline=20)
+        job = job_of(result)
+        assert (job.status, job.attempts, job.crashes) == ("running", 0, 0)
+        assert outcomes_of(job) == ["lost"] * job.interruptions != []
 
 
 def test_a_supervisor_that_dies_while_it_drains_ends_the_worker(run_worker, tmp_path):
