@@ -1,12 +1,14 @@
 """Supervisors, launchers and hosts that die or freeze, and who has their jobs then."""
 
 import signal
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from datetime import timedelta
 from typing import Any
 
 import psutil
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from django_workers.models import Job, WorkerSession
@@ -136,6 +138,35 @@ def test_a_supervisor_that_dies_while_it_drains_ends_the_worker(run_worker, tmp_
         assert outcomes_of(result) == ["lost"]
 
 
+def freeze(*processes: psutil.Process) -> None:
+    """Suspend processes, but not in the middle of a write.
+
+    A file of SQLite that somebody writes to who is frozen is locked for everybody.
+    """
+
+    def frozen() -> bool:
+        for process in processes:
+            process.suspend()
+        if connection.vendor != "sqlite" or is_unlocked():
+            return True
+        for process in processes:
+            process.resume()
+        return False
+
+    wait_until(frozen, pause=0.05)
+
+
+def is_unlocked() -> bool:
+    """Whether the session's SQLite file can be read and written now."""
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=0.2)) as own:
+        try:
+            own.execute("PRAGMA journal_mode = WAL")
+            own.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+
 def test_a_supervisor_frozen_beyond_its_lease_goes_on_if_nobody_missed_it(
     run_worker, tmp_path
 ):
@@ -146,7 +177,7 @@ def test_a_supervisor_frozen_beyond_its_lease_goes_on_if_nobody_missed_it(
         )
         wait_for_lines(path, 3)
         supervisor = supervisor_of(first)
-        supervisor.suspend()
+        freeze(supervisor)
         lease = WorkerSession.objects.get(worker_id="first").lease_until
         wait_until(lambda: timezone.now() > lease + LEASE)
         supervisor.resume()
@@ -172,8 +203,7 @@ def test_what_was_frozen_beyond_its_lease_ends_nothing_that_others_have(
         supervisor = supervisor_of(first)
         # The children of a supervisor go on: what they report waits until it wakes up.
         asleep = [supervisor] if frozen == "supervisor" else first.tree()
-        for process in asleep:
-            process.suspend()
+        freeze(*asleep)
         with run_worker("--worker-id", "second", *SHORT_LEASE):
             jobs = all_ended(results)
             before = {job.id: (job.finished_at, job.result) for job in jobs}
