@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connection, models, transaction
 from django.utils import timezone, translation
@@ -454,6 +455,56 @@ def leave_transaction_open() -> None:
     """Write in a transaction that is never ended."""
     transaction.set_autocommit(False)
     Group.objects.create(name=f"left open {uuid.uuid4()}")
+
+
+@task
+def close_the_connection_in_a_transaction() -> None:
+    """Begin a transaction, never end it, and close its connection by hand."""
+    transaction.atomic().__enter__()
+    Group.objects.count()
+    connection.close()
+
+
+@task
+async def close_the_connection_in_a_transaction_async() -> None:
+    """Do the same from a coroutine."""
+    await sync_to_async(close_the_connection_in_a_transaction.func)()
+
+
+@task
+def use_the_database() -> bool:
+    """Return whether the database answers."""
+    return Group.objects.filter(pk=-1).exists()
+
+
+@task
+async def use_the_database_async() -> bool:
+    """Return whether the database answers a coroutine."""
+    return await Group.objects.filter(pk=-1).aexists()
+
+
+@task
+async def cancel_everybody_else(seconds: float) -> str:
+    """Cancel every task of the event loop but its own."""
+    for other in asyncio.all_tasks() - {asyncio.current_task()}:
+        other.cancel()
+    await asyncio.sleep(seconds)
+    return "alone"
+
+
+@task
+def fork_and_return(path: str) -> str:
+    """Fork, and return from both processes."""
+    if os.fork():
+        return "the original"
+    note(path, "forked")
+    return "the copy"
+
+
+@task
+async def fork_and_return_async(path: str) -> str:
+    """Fork, and return from both processes."""
+    return fork_and_return.func(path)
 
 
 @task

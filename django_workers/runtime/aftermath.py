@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +23,9 @@ from .attempt import RETRY, SUCCEED, Report, Run
 from .execution import Execution, sender_of
 
 logger = logging.getLogger("django_workers.worker")
+
+# A thread that has had nothing to say for so long closes its connections.
+IDLE_SECONDS: Final = 30.0
 
 # What the supervisor says of a report.
 STALE: Final = "stale"
@@ -62,18 +66,32 @@ class Aftermath:
         self._work.put(work)
 
     def _speak(self) -> None:
-        while (work := self._work.get()) is not None:
-            try:
-                work()
-            except Exception:
-                logger.exception("A final signal could not be sent")
+        while (work := self._next()) is not None:
+            connections.before_job()
+            _attempt(work)
             connections.after_job()
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for something to say; rest meanwhile."""
+        try:
+            return self._work.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            connections.when_idle()
+            return self._work.get()
 
     def _announce_all(self, acks: list[tuple[int, str]]) -> None:
         for number, status in acks:
             known = self._execution.reported_or_given_up(number)
             if known is not None:
-                announce(*known, status)
+                _attempt(partial(announce, *known, status))
+
+
+def _attempt(work: Callable[[], None]) -> None:
+    """Call it, whatever it raises: send_robust lets SystemExit through."""
+    try:
+        work()
+    except BaseException:
+        logger.exception("A final signal could not be sent")
 
 
 def _send_event(name: str, values: dict[str, Any]) -> None:

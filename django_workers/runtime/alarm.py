@@ -24,7 +24,7 @@ class Alarm:
         self._wakeup = signal.set_wakeup_fd(
             self._write.fileno(), warn_on_full_buffer=False
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._before[number] = signal.signal(number, lambda *_: self._stop())
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return self

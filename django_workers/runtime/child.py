@@ -22,6 +22,7 @@ from .aftermath import Aftermath
 from .execution import Execution
 from .executors import ThreadsExecutor
 from .executors.aio import LoopThread
+from .executors.base import Slot
 from .page import SharedPage
 from .processes import flush
 from .verdict import unreported
@@ -50,10 +51,13 @@ class Child:
         self._wire = Wire(sock)
         self._page = SharedPage(page_fd, options.slots)
         self._stopping = threading.Event()
+        self._loop = LoopThread(
+            options.slots, before=connections.before_job, after=connections.after_job
+        )
         self._execution = Execution(
             worker_id=options.worker_id,
             settings=options.settings,
-            loop=LoopThread(options.slots),
+            loop=self._loop,
             stopping=self._stopping.is_set,
         )
         self._aftermath = Aftermath(self._execution)
@@ -64,7 +68,7 @@ class Child:
             dropped=self._execution.dropped,
             report=self._report,
             watch=self._watch,
-            on_idle=connections.when_idle,
+            on_idle=self._when_idle,
         )
 
     def run(self) -> None:
@@ -96,6 +100,10 @@ class Child:
         # A frame holds plain values only, but a project may well name its queues by the
         # members of an enumeration.
         return {"pid": os.getpid(), **json.loads(json.dumps(hello))}
+
+    def _when_idle(self, slot: Slot) -> None:
+        connections.when_idle()
+        self._loop.in_orm_thread(slot, connections.when_idle)
 
     def _report(self, reports: list[tuple[Any, ...]]) -> None:
         try:

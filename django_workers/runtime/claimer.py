@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -182,7 +182,7 @@ class Claimer:
         names = self._status.names
         known = [job for job in jobs if job.task in names]
         if len(known) < len(jobs):
-            self._refuse(job for job in jobs if job.task not in names)
+            self._refuse([job for job in jobs if job.task not in names])
         if not known:
             return
         self._claimed += len(known)
@@ -191,17 +191,19 @@ class Claimer:
         self._dispatcher.take(known, histories)
         self._keep_hot({Lane(job.queue, job.priority) for job in known})
 
-    def _refuse(self, jobs: Iterable[ClaimedJob]) -> None:
+    def _refuse(self, jobs: Sequence[ClaimedJob]) -> None:
         """Leave jobs of unknown tasks to others, or park them where nobody is."""
-        for job in jobs:
-            if self._broker.known_elsewhere(job.task):
+        for task in sorted({job.task for job in jobs}):
+            these = [job for job in jobs if job.task == task]
+            if self._broker.known_elsewhere(task):
                 self._foreign_until = time.monotonic() + FOREIGN_SECONDS
                 self._lanes.forget()
-                self._dispatcher.refuse([job], reason="")
+                self._discovered_at = 0.0
+                self._dispatcher.refuse(these, reason="")
             else:
-                logger.warning("No living worker knows the task %r: parked", job.task)
-                reason = f"{UNROUTABLE}: no living worker knows the task {job.task!r}"
-                self._dispatcher.refuse([job], reason=reason)
+                logger.warning("No living worker knows the task %r: parked", task)
+                reason = f"{UNROUTABLE}: no living worker knows the task {task!r}"
+                self._dispatcher.refuse(these, reason=reason)
 
     # Where to look
 

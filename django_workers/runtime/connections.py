@@ -52,7 +52,7 @@ def after_job() -> None:
 
 
 def _tidy(connection: BaseDatabaseWrapper) -> None:
-    if connection.in_atomic_block or not connection.get_autocommit():
+    if connection.in_atomic_block or not connection.autocommit:
         logger.warning(
             "A task left a transaction open on %r; it was rolled back",
             connection.alias,
@@ -68,14 +68,23 @@ def _tidy(connection: BaseDatabaseWrapper) -> None:
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection whatever state a task has left it in.
+
+    Inside what Django takes for an atomic block, close() only pretends: the block's end
+    would do the rest. Here that end never comes.
+    """
+    connection.in_atomic_block = False
+    connection.closed_in_transaction = False
+    connection.savepoint_ids = []
+    connection.atomic_blocks = []
+    connection.needs_rollback = False
+    connection.commit_on_exit = True
+    connection.run_on_commit = []
     try:
-        connection.in_atomic_block = False
-        connection.savepoint_ids = []
-        connection.needs_rollback = False
-        connection.run_on_commit = []
         connection.close()
     except (DatabaseError, InterfaceError):
-        connection.connection = None
+        pass  # it is given up, whatever it says
+    connection.connection = None
 
 
 def when_idle() -> None:

@@ -8,6 +8,7 @@ crashes; whatever the body raises, BaseException included, becomes a report.
 import inspect
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -64,6 +65,7 @@ class Execution:
         self._worker_id = worker_id
         self._judge = Judge(settings)
         self._loop = loop
+        self._pid = os.getpid()
         self._stopping = stopping
         # Attempts whose final signals wait for the supervisor's word, by frame number.
         self.reported: dict[int, tuple[Run, Report]] = {}
@@ -220,9 +222,12 @@ class Execution:
         """Say that the attempt starts."""
         connections.before_job()
         sender = sender_of(run.job.backend)
-        task_started.send_robust(sender, task_result=run.result)
-        if job_started.receivers:
-            job_started.send_robust(sender, job=run.result, attempt=run.attempt)
+        try:
+            task_started.send_robust(sender, task_result=run.result)
+            if job_started.receivers:
+                job_started.send_robust(sender, job=run.result, attempt=run.attempt)
+        except BaseException:  # send_robust lets SystemExit through
+            logger.exception("A receiver would have ended the process")
 
     def _body(self, slot: Slot, run: Run) -> None:
         """Call the task's function under its context and its deadline."""
@@ -247,6 +252,8 @@ class Execution:
             else:
                 run.value = self._call(slot, run, args, deadline)
         finally:
+            if os.getpid() != self._pid:
+                os._exit(0)  # the task has forked, and this is the copy: it has no say
             run.duration = time.perf_counter() - run.began
             CURRENT.reset(token)
             connections.after_job()
@@ -281,7 +288,6 @@ class Execution:
             _under(carried, coroutine) if carried else coroutine,
             context=copy_context(),
             deadline=deadline,
-            tidy=connections.after_job,
         )
 
 

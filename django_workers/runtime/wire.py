@@ -101,11 +101,12 @@ class Wire:
             header = self._reader.read(_HEADER.size)
             if len(header) < _HEADER.size:
                 return None
-            body = self._reader.read(_HEADER.unpack(header)[0])
+            size = _HEADER.unpack(header)[0]
+            body = self._reader.read(size)
         except (OSError, ValueError):
             return None
-        if not body:
-            return None
+        if len(body) < size:
+            return None  # it died in the middle of a frame
         kind, payload = marshal.loads(body)
         return kind, payload
 

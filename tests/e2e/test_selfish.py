@@ -1,10 +1,11 @@
-"""Tasks that let nobody else run: the worker goes on around them."""
+"""Tasks that behave as if they were alone: the worker goes on around them."""
 
 import pytest
 
 from django_workers.models import WorkerSession
 from tests import tasks
 from tests.e2e.jobs import all_ended, attempts_of, ended, lines, wait_for_lines
+from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,3 +39,58 @@ def test_a_task_that_holds_the_interpreter_stops_nobody_elses_work(
     assert attempts_of(held) == []
     assert not any(attempts_of(job) for job in others)
     assert lines(path) == ["began"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "use"),
+    [
+        (tasks.close_the_connection_in_a_transaction, tasks.use_the_database),
+        (
+            tasks.close_the_connection_in_a_transaction_async,
+            tasks.use_the_database_async,
+        ),
+    ],
+    ids=["sync", "async"],
+)
+def test_a_connection_closed_inside_a_transaction_is_no_use_to_the_next_job(
+    run_worker, bad, use
+):
+    with run_worker("--processes", "1", "--concurrency", "1") as worker:
+        assert ended(bad.enqueue()).status == "successful"
+
+        jobs = all_ended(use.enqueue_many([((), {})] * 3))
+
+        assert [(job.status, job.result) for job in jobs] == [("successful", False)] * 3
+        assert worker.output().count("left a transaction open") == 1
+
+
+def test_a_coroutine_that_cancels_all_others_takes_no_slot_with_it(run_worker):
+    with run_worker("--processes", "1", "--concurrency", "2"):
+        results = tasks.cancel_everybody_else.enqueue_many([((0.05,), {})] * 6)
+
+        jobs = all_ended(results, deadline=10)
+
+        # Whoever was cancelled by another failed; the last of them was alone.
+        assert {job.status for job in jobs} <= {"successful", "failed"}
+        assert "successful" in {job.status for job in jobs}
+        assert ended(tasks.add_async.enqueue(1, 1)).result == 2
+
+
+@pytest.mark.parametrize("task", [tasks.fork_and_return, tasks.fork_and_return_async])
+def test_the_copy_of_a_process_that_a_task_has_forked_has_no_say(
+    run_worker, tmp_path, task
+):
+    path, ran = tmp_path / "forked", tmp_path / "ran"
+    with run_worker("--processes", "1", "--concurrency", "1") as worker:
+        before = {process.pid for process in worker.tree()}
+        result = task.enqueue(str(path))
+        others = tasks.write.enqueue_many(
+            [((str(ran), str(n)), {}) for n in range(100)]
+        )
+
+        assert ended(result).result == "the original"
+        assert {job.status for job in all_ended(others)} == {"successful"}
+
+        wait_for_lines(path, 1)
+        assert sorted(lines(ran), key=int) == [str(n) for n in range(100)]
+        wait_until(lambda: {process.pid for process in worker.tree()} == before)

@@ -1,15 +1,21 @@
 """One event loop in a thread of its own, for the coroutine tasks of a child."""
 
 import asyncio
+import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor as Pool
 from contextvars import Context
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
 from .base import Slot
+
+# An ORM thread that has rested for so long is made ready before the next job.
+REST_SECONDS: Final = 1.0
 
 
 class LoopThread:
@@ -19,10 +25,26 @@ class LoopThread:
     thread and so one database connection, and do not queue up behind other slots'.
     """
 
-    def __init__(self, slots: int) -> None:
-        """Start nothing: the loop comes with the first coroutine."""
+    def __init__(
+        self,
+        slots: int,
+        *,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start nothing: the loop comes with the first coroutine.
+
+        `before` is called in a slot's ORM thread when it has rested for a second,
+        `after` after each job; neither where a slot has no such thread.
+        """
         self._contexts = [ThreadSensitiveContext() for _ in range(slots)]
+        self._rested_since = [0.0] * slots
+        self._before = before
+        self._after = after
         self._lock = threading.Lock()
+        self._pid = os.getpid()
+        # References, so that no task is collected while it runs.
+        self._running: set[asyncio.Task[Any]] = set()
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -39,30 +61,21 @@ class LoopThread:
         *,
         context: Context,
         deadline: float | None,
-        tidy: Callable[[], None],
     ) -> Any:
         """Run a coroutine to its end while this thread waits; its result.
 
-        `tidy` is called in the slot's ORM thread afterwards, if there is one. Raises
-        what the coroutine raises; CancelledError if the slot was asked to stop.
+        Raises what the coroutine raises; CancelledError if the slot was asked to stop.
         """
         with self._lock:
             loop = self._loop
-        thread_context = self._contexts[slot.index]
-        context.run(SyncToAsync.thread_sensitive_context.set, thread_context)
+        context.run(
+            SyncToAsync.thread_sensitive_context.set, self._contexts[slot.index]
+        )
+        if time.monotonic() - self._rested_since[slot.index] > REST_SECONDS:
+            self.in_orm_thread(slot, self._before)
         done = threading.Lock()
         done.acquire()
         outcome: list[Any] = []
-
-        async def supervise(task: asyncio.Task[Any]) -> None:
-            try:
-                outcome.extend((await task, None))
-            except BaseException as error:
-                outcome.extend((None, error))
-            finally:
-                if thread_context in SyncToAsync.context_to_thread_executor:
-                    await sync_to_async(tidy)()
-                done.release()
 
         def begin() -> None:
             task = loop.create_task(coroutine, context=context)
@@ -71,22 +84,55 @@ class LoopThread:
                 loop.call_soon_threadsafe(task.cancel)
 
             slot.open(cancel, deadline=deadline)
-            supervisor = loop.create_task(supervise(task), context=context)
-            self._keep.add(supervisor)
-            supervisor.add_done_callback(self._keep.discard)
+            self._running.add(task)
+            # A callback, not a task that waits for it: a coroutine may cancel every
+            # task it finds on its loop.
+            task.add_done_callback(end)
+
+        def end(task: asyncio.Task[Any]) -> None:
+            if os.getpid() != self._pid:
+                os._exit(0)  # the task has forked, and this is the copy
+            self._running.discard(task)
+            try:
+                outcome.extend((task.result(), None))
+            except BaseException as error:
+                outcome.extend((None, error))
+            self._later_in_orm_thread(slot, self._after, done.release)
 
         loop.call_soon_threadsafe(begin)
         done.acquire()
+        self._rested_since[slot.index] = time.monotonic()
         slot.close()
         value, error = outcome
         if error is not None:
             raise error
         return value
 
-    @cached_property
-    def _keep(self) -> set[asyncio.Task[Any]]:
-        """References, so that no task is collected while it runs."""
-        return set()
+    def in_orm_thread(self, slot: Slot, work: Callable[[], None]) -> None:
+        """Call *work* where a slot's coroutines use the ORM, if there is such a thread.
+
+        Raises what it raises.
+        """
+        pool = self._orm_thread(slot)
+        if pool is not None:
+            pool.submit(work).result()
+
+    def _later_in_orm_thread(
+        self, slot: Slot, work: Callable[[], None], then: Callable[[], None]
+    ) -> None:
+        pool = self._orm_thread(slot)
+        if pool is None:
+            then()
+            return
+        try:
+            future = pool.submit(work)
+        except RuntimeError:  # the interpreter ends
+            then()
+        else:
+            future.add_done_callback(lambda _: then())
+
+    def _orm_thread(self, slot: Slot) -> Pool | None:
+        return SyncToAsync.context_to_thread_executor.get(self._contexts[slot.index])
 
 
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:

@@ -51,12 +51,12 @@ class ThreadsExecutor(Executor):
         dropped: Callable[[int], Any],
         report: Callable[[list[Any]], None],
         watch: Callable[[], None] = lambda: None,
-        on_idle: Callable[[], None] = lambda: None,
+        on_idle: Callable[[Slot], None] = lambda slot: None,
     ) -> None:
         """Start the threads.
 
-        `watch` is called every 50 ms while jobs run; `on_idle` in a thread that has
-        had nothing to do for half a minute.
+        `watch` is called every 50 ms while jobs run; `on_idle` with a slot, in its
+        thread, when it has had nothing to do for half a minute.
         """
         super().__init__(
             slots=slots, run=run, start=start, dropped=dropped, report=report
@@ -107,7 +107,7 @@ class ThreadsExecutor(Executor):
     def _work(self, slot: Slot) -> None:
         park = threading.Lock()
         park.acquire()
-        while (item := self._next(park)) is not None:
+        while (item := self._next(slot, park)) is not None:
             try:
                 self._work_on(slot, item)
             except BaseException:
@@ -125,7 +125,7 @@ class ThreadsExecutor(Executor):
         if len(self._reports) >= FLUSH_AT or not self._waiting:
             self._flush()
 
-    def _next(self, park: threading.Lock) -> Work | None:
+    def _next(self, slot: Slot, park: threading.Lock) -> Work | None:
         """The next piece of work; waits for it. None: stop."""
         patience = IDLE_SECONDS
         while True:
@@ -141,11 +141,11 @@ class ThreadsExecutor(Executor):
                 self._withdraw(park)
             elif not park.acquire(timeout=patience) and self._withdraw(park):
                 patience = -1
-                self._rest()
+                self._rest(slot)
 
-    def _rest(self) -> None:
+    def _rest(self, slot: Slot) -> None:
         try:
-            self._on_idle()
+            self._on_idle(slot)
         except Exception:
             logger.exception("A slot could not tidy up")
 

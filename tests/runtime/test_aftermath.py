@@ -1,0 +1,82 @@
+"""The last words about attempts: sent whatever one receiver does."""
+
+import queue
+
+import pytest
+
+from django_workers.compat import task_started
+from django_workers.conf import build_settings
+from django_workers.runtime import attempt
+from django_workers.runtime.aftermath import Aftermath
+from django_workers.runtime.attempt import Report
+from django_workers.runtime.execution import Execution
+from django_workers.runtime.executors.aio import LoopThread
+from django_workers.runtime.executors.base import Slot
+from django_workers.signals import job_completed
+from tests.runtime.test_dispatcher import job
+
+ENOUGH_SECONDS = 10
+
+
+@pytest.fixture
+def execution():
+    return Execution(
+        worker_id="worker-1",
+        settings=build_settings({}),
+        loop=LoopThread(1),
+        stopping=lambda: False,
+    )
+
+
+@pytest.fixture
+def receive():
+    """Connect a function to a signal for the length of a test."""
+    connected = []
+
+    def connect(signal, function):
+        signal.connect(function, weak=False)
+        connected.append((signal, function))
+
+    yield connect
+    for signal, function in connected:
+        signal.disconnect(function)
+
+
+def run(execution, number):
+    work = (number, tuple(job(number)), None)
+    return Report._make(execution.run(Slot(0, number=number), work))
+
+
+def leave(**kwargs):
+    raise SystemExit(3)
+
+
+def test_a_receiver_that_exits_at_the_start_fails_no_job(execution, receive):
+    receive(task_started, leave)
+
+    assert run(execution, 1).kind == attempt.SUCCEED
+
+
+def test_a_receiver_that_exits_silences_nobody_else(execution, receive):
+    heard = queue.SimpleQueue()
+
+    def exit_once(job, **kwargs):
+        heard.put(job.id)
+        if job.id == "job-1":
+            raise SystemExit(3)
+
+    receive(job_completed, exit_once)
+    for number in (1, 2, 3):
+        run(execution, number)
+    aftermath = Aftermath(execution)
+
+    # Two in one frame, and one later.
+    aftermath.acknowledge([(1, "successful"), (2, "successful")])
+    aftermath.acknowledge([(3, "successful")])
+
+    assert [heard.get(timeout=ENOUGH_SECONDS) for _ in range(3)] == [
+        "job-1",
+        "job-2",
+        "job-3",
+    ]
+    aftermath.finish(ENOUGH_SECONDS)
