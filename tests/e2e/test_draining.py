@@ -184,6 +184,20 @@ def test_what_is_handed_back_is_counted_and_uncharged(
     assert not any(attempts_of(job) for job in returned)
 
 
+def test_what_is_handed_back_keeps_its_place(run_worker, tmp_path):
+    path = tmp_path / "order"
+    results = tasks.write.enqueue_many(
+        [((str(path), str(n)), {}) for n in range(6_000)]
+    )
+    with run_worker(*ONE_SLOT) as worker:
+        wait_for_lines(path, 1_000)
+        assert worker.stop() == 0
+    with run_worker(*ONE_SLOT):
+        all_ended(results, deadline=30)
+
+    assert lines(path) == [str(n) for n in range(6_000)]
+
+
 # The second signal
 
 
