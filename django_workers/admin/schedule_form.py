@@ -8,10 +8,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..compat import task_backends
-from ..databases import own_backends
+from ..databases import own_backends, queue_database
 from ..models import Schedule
 from ..schedules import plan
 from ..task import QUEUE_PATTERN
+from .base import rows
 from .declared import declared_task, declared_tasks
 from .json_field import StrictJSONField
 from .signatures import bind
@@ -71,14 +72,21 @@ class ScheduleForm(BaseForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        using = queue_database()
+        if self.instance._state.adding:
+            # Without it Django's checks would ask the router, which knows no queue.
+            self.instance._state.db = using
         stored = self.instance if self.instance.pk else None
         tasks = [(task.key, task.key) for task in declared_tasks()]
         self._offer("task", tasks, stored.task if stored else None)
         zones = [(zone, zone) for zone in sorted(available_timezones())]
         self._offer("timezone", [("", "---------"), *zones], self.instance.timezone)
-        aliases = [backend.alias for backend in own_backends()] or list(
-            task_backends.settings
-        )
+        # A job goes where its schedule stands: others would never look for it there.
+        aliases = [
+            backend.alias
+            for backend in own_backends()
+            if using == backend.settings.DATABASE
+        ] or list(task_backends.settings)
         self._offer("backend", [(a, a) for a in aliases], self.instance.backend)
         if "backend" in self.fields and len(self.fields["backend"].choices) == 1:  # type: ignore[attr-defined]
             self.fields["backend"].help_text = _("The only one there is.")
@@ -115,6 +123,14 @@ class ScheduleForm(BaseForm):
             if error:
                 self.add_error("args", error)
         return cleaned
+
+    def validate_unique(self) -> None:
+        """Refuse a name that is taken in the database that holds the queue."""
+        name = self.cleaned_data.get("name")
+        others = rows(Schedule).exclude(pk=self.instance.pk)
+        if name and others.filter(name=name).exists():
+            taken = self.instance.unique_error_message(Schedule, ("name",))
+            self.add_error("name", taken)
 
     def plan(self, *, by: str) -> list[str]:
         """Set what follows from the form, and return the names of those columns.

@@ -333,13 +333,13 @@ class ScheduleAdmin(WorkersModelAdmin[Schedule]):
         Only that: a worker may move the rest of the row at any time.
         """
         planned = form.plan(by=actor(request))
+        using = queue_database()
         if change:
             fields = {name for name in form.changed_data if name in form.fields}
-            obj.save(update_fields=[*fields, *planned])
+            obj.save(using=using, update_fields=[*fields, *planned])
         else:
-            super().save_model(request, obj, form, change)
-        broker = broker_for(obj._state.db or queue_database())
-        wakeup.announce(broker, [wakeup.DUE])
+            obj.save(using=using)
+        wakeup.announce(broker_for(using), [wakeup.DUE])
 
     # Addresses of the buttons
 

@@ -18,7 +18,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext, ngettext_l
 
 from .. import control
 from ..exceptions import JobDoesNotExist
-from ..models import UNFINISHED, WAITING, Job, JobStatus
+from ..models import UNFINISHED, Job, JobStatus
 from ..templatetags.django_workers_admin import figure, short_id
 from .base import actor, rows
 
@@ -140,7 +140,7 @@ RUN_NOW: Final = Verb(
     permission="run",
     label=gettext_lazy("Run now"),
     explanation=gettext_lazy("Scheduled jobs no longer wait for their time."),
-    statuses=WAITING,
+    statuses=(JobStatus.SCHEDULED,),
     call=control.run_now,
     options={},
     log=gettext_lazy("Made ready to run now."),

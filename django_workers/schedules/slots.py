@@ -3,9 +3,8 @@
 from datetime import datetime
 from typing import Final
 
-from django.db import router
-
 from ..brokers import broker_for
+from ..databases import queue_database
 from ..models import Schedule
 
 MOST_SHOWN: Final = 1_000
@@ -27,8 +26,7 @@ def plan(schedule: Schedule) -> None:
     To be called when a schedule is made, when its timing changes and when it is
     switched on. Raises InvalidSchedule for a timing that cannot work.
     """
-    using = schedule._state.db or router.db_for_write(Schedule)
-    plan_from(schedule, broker_for(using).now())
+    plan_from(schedule, broker_for(_database_of(schedule)).now())
 
 
 def next_fires(
@@ -41,9 +39,7 @@ def next_fires(
     for a timing that cannot work.
     """
     timing, anchor = schedule.timing, schedule.anchor_at
-    moment = (
-        after or broker_for(schedule._state.db or router.db_for_write(Schedule)).now()
-    )
+    moment = after or broker_for(_database_of(schedule)).now()
     fires: list[datetime] = []
     while len(fires) < min(n, MOST_SHOWN):
         following = timing.next_after(moment, anchor=anchor)
@@ -52,3 +48,8 @@ def next_fires(
         fires.append(following)
         moment = following
     return fires
+
+
+def _database_of(schedule: Schedule) -> str:
+    """Where the schedule is stored, or will be."""
+    return schedule._state.db or queue_database()
