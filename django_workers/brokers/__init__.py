@@ -5,7 +5,7 @@ from django.db import connections
 from .base import Broker
 from .chores import UNROUTABLE
 from .endings import Ending, Failure
-from .errors import code_of, is_too_slow, is_transient
+from .errors import code_of, is_locked, is_too_slow, is_transient
 from .postgresql import PostgreSQLBroker
 from .records import (
     Claim,
@@ -53,6 +53,7 @@ __all__ = [
     "WriterTurn",
     "broker_for",
     "code_of",
+    "is_locked",
     "is_too_slow",
     "is_transient",
 ]

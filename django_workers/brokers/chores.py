@@ -81,6 +81,10 @@ class ChoreVerbs(SettleVerbs):
         whether it had started, and goes back to its place; one that must not run
         twice fails instead. Returns what was done, or with `dry_run` would be.
         """
+        with self.transaction():
+            return self._rescue(limit, dry_run=dry_run)
+
+    def _rescue(self, limit: int, *, dry_run: bool) -> list[Rescue]:
         alive = WorkerSession.objects.using(self.using).filter(state__in=ALIVE)
         rows = list(
             self.jobs.running()
@@ -89,6 +93,8 @@ class ChoreVerbs(SettleVerbs):
             .filter(session__isnull=False)
             .exclude(session__in=alive.values("id"))
             .order_by("session")  # as the index has them: nothing to sort
+            # What somebody else holds is left for the next time.
+            .select_for_update(skip_locked=self.can_skip_locked)
             .values("session", *CLAIM_FIELDS, "worker")[:limit]
         )
         now = self.now()

@@ -17,6 +17,11 @@ class OnDatabase:
     def __init__(self, using: str) -> None:
         """Stand on the database alias `using`; opens nothing."""
         self.using = using
+        # Seconds a transaction of ours waits for a row that somebody else holds; None:
+        # as long as the server lets it. A worker sets it, since whoever waits for one
+        # row keeps all its other jobs waiting. Only PostgreSQL asks for it here: it
+        # belongs to the transaction, so that it works through a pooler.
+        self.lock_timeout: float | None = None
 
     @property
     def connection(self) -> BaseDatabaseWrapper:
@@ -40,8 +45,19 @@ class OnDatabase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction; inside the caller's it becomes part of that one."""
+        is_ours = not self.connection.in_atomic_block
         with transaction.atomic(using=self.using):
+            if is_ours and self.lock_timeout is not None:
+                self._limit_waiting(self.lock_timeout)
             yield
+
+    def _limit_waiting(self, seconds: float) -> None:
+        if self.connection.vendor == "postgresql":
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('lock_timeout', %s, true)",
+                    [f"{round(seconds * 1_000)}ms"],
+                )
 
     @property
     def can_skip_locked(self) -> bool:

@@ -14,7 +14,15 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from ..brokers import Broker, Ending, Failure, code_of, is_too_slow, is_transient
+from ..brokers import (
+    Broker,
+    Ending,
+    Failure,
+    code_of,
+    is_locked,
+    is_too_slow,
+    is_transient,
+)
 from ..models import WAITING, AttemptOutcome, JobStatus
 from . import wakeup, wire
 from .aftermath import STALE
@@ -28,6 +36,10 @@ MOST_PAUSE_SECONDS: Final = 1.0
 UNSTORABLE: Final = "django_workers.exceptions.UnencodableValue"
 NOT_STORABLE: Final = "result not storable"
 CANCELLED: Final = JobStatus.CANCELLED.value
+# How much later an ending is tried again if somebody holds the job's row.
+HELD_SECONDS: Final = 1.0
+# An outage is logged this often.
+LOG_SECONDS: Final = 10.0
 # How long after its last call a waiter is remembered.
 AWAITED_SECONDS: Final = 5.0
 # Outcomes that deserve signals although no child has reported them.
@@ -64,6 +76,9 @@ class Completer:
         self._failures = 0
         self._awaited: dict[str, float] = {}
         self._forget_at = 0.0
+        self._logged_at = -LOG_SECONDS
+        # Endings of jobs whose rows somebody holds, and when to try them again.
+        self._held: list[tuple[float, Settling]] = []
         self._lock = threading.Lock()
         self._halted = threading.Event()
         # Jobs ended by this worker, successful or not.
@@ -95,11 +110,31 @@ class Completer:
         event.wait(0.5)
         event.clear()
         while batch := self._dispatcher.to_settle(self._broker.batch_limit):
-            self._settle(batch)
-            self._dispatcher.settled(batch)
-            delays = [item.ending.delay for item in batch if item.ending.delay]
-            if delays:
-                self._expect(min(delays))
+            self._settle_all(batch)
+        self._try_again()
+
+    def _settle_all(self, batch: Sequence[Settling]) -> None:
+        """Settle a batch, but for what somebody else holds."""
+        self._settle(batch)
+        held = {item.ending.id for _, item in self._held}
+        settled = [item for item in batch if item.ending.id not in held]
+        self._dispatcher.settled(settled)
+        delays = [item.ending.delay for item in settled if item.ending.delay]
+        if delays:
+            self._expect(min(delays))
+
+    def _put_off(self, item: Settling) -> None:
+        """Somebody holds the job's row: all others go on meanwhile."""
+        logger.warning("The row of job %s is locked: trying again", item.ending.id)
+        self._held.append((time.monotonic() + HELD_SECONDS, item))
+        self.is_waiting = True
+
+    def _try_again(self) -> None:
+        now = time.monotonic()
+        due = [item for at, item in self._held if at <= now]
+        self._held = [(at, item) for at, item in self._held if at > now]
+        for item in due:
+            self._settle_all([item])
 
     def _settle(self, batch: Sequence[Settling]) -> None:
         pause, replayed = 0.02, False
@@ -113,20 +148,28 @@ class Completer:
                 # Whatever it is: a batch that is dropped here leaves its jobs running
                 # for ever, in the name of a worker that knows nothing of them.
                 self._forget_connection()
-                if is_too_slow(error) and len(batch) > 1:
+                if is_locked(error) and len(batch) == 1:
+                    self._put_off(batch[0])
+                    return
+                if (is_too_slow(error) or is_locked(error)) and len(batch) > 1:
                     self._settle_halves(batch)
                     return
                 if not is_transient(error):
                     self._halve(batch, error)
                     return
-                logger.info("Endings wait for the database: %s", code_of(error))
+                self._log_waiting(error)
                 self.is_waiting = True
                 time.sleep(pause * random.uniform(0.5, 1.5))
                 pause, replayed = min(MOST_PAUSE_SECONDS, pause * 2), True
             else:
-                self.is_waiting = False
+                self.is_waiting = bool(self._held)
                 self._acknowledge(batch, written)
                 return
+
+    def _log_waiting(self, error: BaseException) -> None:
+        if time.monotonic() - self._logged_at > LOG_SECONDS:
+            self._logged_at = time.monotonic()
+            logger.warning("Endings wait for the database: %s", code_of(error))
 
     def _written_before(
         self, endings: Sequence[Ending], written: dict[str, str]

@@ -11,6 +11,9 @@ from ..brokers import SQLiteBroker, WriterTurn
 TCP_TIMEOUT_MS: Final = 8_000
 CONNECT_TIMEOUT_SECONDS: Final = 5
 
+# How long a statement of ours waits for a row that somebody else holds.
+LOCK_SECONDS: Final = 0.25
+
 # The pause a worker leaves other writers of an SQLite file between two transactions.
 SQLITE_GAP_SECONDS: Final = 0.004
 
@@ -31,6 +34,14 @@ def prepare(using: str) -> None:
         options["isolation_level"] = _read_committed()
     elif connections[using].vendor == "mysql":
         options["isolation_level"] = "read committed"
+        # In whole seconds only. No pooler stands between that would share it.
+        # A project's own command of another kind stands as it is.
+        limit = "SESSION innodb_lock_wait_timeout = 1"
+        own = str(options.get("init_command", "")).rstrip("; ")
+        if not own:
+            options["init_command"] = f"SET {limit}"
+        elif own.upper().startswith("SET "):
+            options["init_command"] = f"{own}, {limit}"
         options.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
     elif connections[using].vendor == "sqlite":
         options.setdefault("timeout", 20)

@@ -159,7 +159,8 @@ class Keeper:
         if names == self._status.names and self._announced:
             return
         self._row.publish_tasks(sorted(names))
-        self._broker.admit(sorted(names))
+        with self._broker.transaction():
+            self._broker.admit(sorted(names))
         if self._schedules:
             self._chores.declare(hello["schedules"], known=hello["policies"])
         self._status.names = names

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from ..brokers import Broker, broker_for
+from ..brokers import Broker, broker_for, is_locked
 from ..conf import RuntimeSettings
 from . import database, exits, processes, wakeup, wire
 from .chores import Chores
@@ -78,6 +78,7 @@ class Supervisor:
         self._broker: Broker = broker_for(options.using)
         Broker.writes_rollups = settings.metrics_enabled
         self._broker.durable_claims = settings.durable_claims
+        self._broker.lock_timeout = database.LOCK_SECONDS
         lanes = Lanes(
             clock=time.monotonic,
             queues=settings.queues,
@@ -201,7 +202,7 @@ class Supervisor:
                     logged_at = time.monotonic()
                     logger.warning("%s: %s; going on", name, _shortly(error))
                     logger.debug("%s", name, exc_info=True)
-                if name == "keeper":
+                if name == "keeper" and not is_locked(error):
                     self._trust.failed()
                 _close(self._options.using)
                 done.wait(pause * random.uniform(0.5, 1.5))

@@ -12,7 +12,12 @@ from django.db import (
     ProgrammingError,
 )
 
-from django_workers.brokers.errors import code_of, is_too_slow, is_transient
+from django_workers.brokers.errors import (
+    code_of,
+    is_locked,
+    is_too_slow,
+    is_transient,
+)
 
 
 def postgresql(state, kind=OperationalError):
@@ -48,7 +53,16 @@ TRANSIENT = {
     "read-only server": postgresql("25006", ProgrammingError),
     "idle in transaction": postgresql("25P03", DatabaseError),
     "transaction timeout": postgresql("25P04", DatabaseError),
+    "no table": postgresql("42P01", ProgrammingError),
+    "no column": postgresql("42703", ProgrammingError),
+    "no privilege": postgresql("42501", ProgrammingError),
+    "an old plan": postgresql("0A000", DatabaseError),
     "mysql lock wait": mysql(1205),
+    "mysql no table": mysql(1146, ProgrammingError),
+    "mysql no column": mysql(1054),
+    "mysql no privilege": mysql(1142),
+    "sqlite no table": sqlite("no such table: jobs"),
+    "sqlite no column": sqlite("no such column: jobs.task"),
     "mysql deadlock": mysql(1213),
     "mysql too many connections": mysql(1040),
     "mysql gone away": mysql(2006),
@@ -79,7 +93,6 @@ LASTING = {
     "too deep": postgresql("54001"),
     "unique": postgresql("23505", IntegrityError),
     "check": postgresql("23514", IntegrityError),
-    "no table": postgresql("42P01", ProgrammingError),
     "mysql check": mysql(4025, IntegrityError),
     "mysql too long": mysql(1406, DataError),
     "mysql duplicate": mysql(1062, IntegrityError),
@@ -110,6 +123,15 @@ def test_only_a_time_limit_says_that_less_may_do():
         "statement timeout",
         "mysql time limit",
         "mariadb time limit",
+    }
+
+
+def test_a_row_that_somebody_holds_is_told_from_the_rest():
+    errors = {**TRANSIENT, **LASTING}
+
+    assert {name for name, error in errors.items() if is_locked(error)} == {
+        "lock timeout",
+        "mysql lock wait",
     }
 
 

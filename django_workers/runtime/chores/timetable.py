@@ -1,18 +1,23 @@
 """Which chore is due when."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from ...brokers import Broker
+from django.db import DatabaseError
+
+from ...brokers import Broker, is_locked
 from ...conf import RuntimeSettings
 from ..lease import Trust, paused_queues
 from .promoter import Promoter
 from .pruner import Pruner
 from .rescuer import Rescuer
 from .scheduler import Scheduler
+
+logger = logging.getLogger("django_workers.worker")
 
 # The keeper looks at due times at least this often.
 TICK_SECONDS: Final = 1.0
@@ -40,6 +45,7 @@ class Chores:
         self._scheduler = Scheduler(broker, tell)
         self._rescuer = Rescuer(broker, session=session, tell=tell)
         self._pruner = Pruner(broker, settings)
+        self._paused: list[str] = []
         self._due: dict[str, float] = {
             "rescue": 0.0,
             "prune": time.monotonic() + _jittered(PRUNE_SECONDS),
@@ -61,21 +67,46 @@ class Chores:
         return self._scheduler.count()
 
     def paused_queues(self) -> list[str]:
-        """The queues nobody may claim from now."""
-        return paused_queues(self._broker)
+        """The queues nobody may claim from now, as far as it can be told."""
+        self._patiently(self._look_for_pauses)
+        return self._paused
+
+    def _look_for_pauses(self) -> int:
+        with self._broker.transaction():
+            self._paused = paused_queues(self._broker)
+        return len(self._paused)
 
     def run(self, trust: Trust, *, policies: Mapping[str, Any]) -> bool:
         """Run what is due. Returns whether jobs became ready."""
-        moved = self._scheduler.fire(policies) > 0
-        moved = self._promoter.promote() > 0 or moved
+        moved = self._patiently(lambda: self._scheduler.fire(policies)) > 0
+        moved = self._patiently(self._promoter.promote) > 0 or moved
         if self._is_due("rescue", self._settings.stale_check_interval):
-            rescued, is_more = self._rescuer.rescue(trust)
-            moved = rescued > 0 or moved
-            if is_more:
-                self._due["rescue"] = 0.0
-        if self._is_due("prune", PRUNE_SECONDS) and self._pruner.prune():
-            self._due["prune"] = time.monotonic() + PRUNE_AGAIN_SECONDS
+            moved = self._patiently(lambda: self._rescue(trust)) > 0 or moved
+        if self._is_due("prune", PRUNE_SECONDS):
+            self._patiently(self._prune)
         return moved
+
+    def _rescue(self, trust: Trust) -> int:
+        rescued, is_more = self._rescuer.rescue(trust)
+        if is_more:
+            self._due["rescue"] = 0.0
+        return rescued
+
+    def _prune(self) -> int:
+        if self._pruner.prune():
+            self._due["prune"] = time.monotonic() + PRUNE_AGAIN_SECONDS
+        return 0
+
+    @staticmethod
+    def _patiently(chore: Callable[[], int]) -> int:
+        """Run a chore; if somebody holds a row it needs, leave it for the next time."""
+        try:
+            return chore()
+        except DatabaseError as error:
+            if not is_locked(error):
+                raise
+            logger.info("A chore waits for a locked row: %s", error)
+            return 0
 
     def expect(self, seconds: float) -> bool:
         """Note that a job is due so soon; whether the keeper should look up."""
