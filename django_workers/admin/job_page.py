@@ -99,11 +99,12 @@ def _arguments(job: Job, task: Task[Any, Any] | None) -> list[tuple[str, Any]]:
 
 def _attempts(job: Job) -> tuple[list[Attempt], int]:
     """The attempts' rows, oldest first, and how many were left out between them."""
-    rows = job.attempt_set.order_by("epoch")
-    first = list(rows[: _FIRST + 1])
+    # From where the job was read: a router may send reads to a replica that lags.
+    rows = job.attempt_set.db_manager(job._state.db)
+    first = list(rows.order_by("epoch")[: _FIRST + 1])
     if len(first) <= _FIRST:
         return first, 0
-    last = list(job.attempt_set.order_by("-epoch")[:_LAST])[::-1]
+    last = list(rows.order_by("-epoch")[:_LAST])[::-1]
     seen = {row.pk for row in first[:_FIRST]}
     last = [row for row in last if row.pk not in seen]
     shown = [*first[:_FIRST], *last]

@@ -24,7 +24,9 @@ _CHARGED: Final = ("successful", "failed", "timed_out")
 
 def result_of(job: Any) -> JobResult[Any, Any]:
     """The result a job's row and its attempts' rows describe."""
-    attempts = list(job.attempt_set.order_by("epoch"))
+    # From where the job was read: a router may send reads to a replica that lags.
+    rows = job.attempt_set.db_manager(job._state.db)
+    attempts = list(rows.order_by("epoch"))
     worker_ids = [row.worker for row in attempts if row.outcome in _CHARGED]
     if len(worker_ids) < job.attempts or job.status == "running":
         worker_ids.append(job.worker)

@@ -234,7 +234,9 @@ class Job(PartialIndexesModel):
     @property
     def errors(self) -> list[dict[str, Any]]:
         """The attempts that did not succeed, oldest first."""
+        # From where the job was read: a router may send reads to a replica that lags.
+        rows = self.attempt_set.db_manager(self._state.db)
         return [
             {"exception": attempt.exception, "traceback": attempt.traceback}
-            for attempt in self.attempt_set.exclude(exception="").order_by("epoch")
+            for attempt in rows.exclude(exception="").order_by("epoch")
         ]

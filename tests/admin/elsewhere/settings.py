@@ -3,6 +3,8 @@
 Both databases have all tables, as after `migrate` and `migrate --database queue`.
 """
 
+from typing import Any, cast
+
 from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES, TASKS
 
@@ -18,4 +20,4 @@ DATABASES["queue"] = {
         "NAME": f"{_default['NAME']}.queue.test" if _is_file else "test_admin_queue"
     },
 }
-TASKS["default"]["OPTIONS"] = {"DATABASE": "queue"}
+cast("dict[str, Any]", TASKS["default"])["OPTIONS"] = {"DATABASE": "queue"}
