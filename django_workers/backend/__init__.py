@@ -4,12 +4,10 @@ from ..conf import Options
 from ..task import get_task as find_task
 from .database import DatabaseBackend
 from .preparing import Prepared
-from .reading import STATUS as _STATUS
 from .rebuilding import rebuilt_task
 from .twins import DummyBackend, ImmediateBackend
 
 __all__ = [
-    "_STATUS",
     "DatabaseBackend",
     "DummyBackend",
     "ImmediateBackend",

@@ -411,7 +411,7 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_the_glossary_has_every_status_and_says_what_it_is_called_elsewhere():
-    from django_workers.backend import _STATUS
+    from django_workers.backend.reading import STATUS
     from django_workers.control.figures import GROUPS
 
     rows = GLOSSARY.table("our status").rows
@@ -421,7 +421,7 @@ def test_the_glossary_has_every_status_and_says_what_it_is_called_elsewhere():
     assert list(shown) == [status.value for status in models.JobStatus]
     for status, row in shown.items():
         assert row["in `control.stats()`"] == GROUPS[status]
-        assert f"`{_STATUS[status].name}`" in row["Django's `TaskResultStatus`"]
+        assert f"`{STATUS[status].name}`" in row["Django's `TaskResultStatus`"]
 
 
 def test_the_glossary_has_the_table_of_transitions():
