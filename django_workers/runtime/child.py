@@ -59,6 +59,7 @@ class Child:
             settings=options.settings,
             loop=self._loop,
             stopping=self._stopping.is_set,
+            must_end=self._page.must_end,
         )
         self._aftermath = Aftermath(self._execution)
         self._executor = ThreadsExecutor(
@@ -120,6 +121,7 @@ class Child:
 
     def _watch(self) -> None:
         """Ask what has run out of time to end, and tell of what does not."""
+        self._page.beat()
         now = time.monotonic()
         grace = self._options.settings.cancel_grace
         for slot in self._executor.slots:

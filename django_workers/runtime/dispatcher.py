@@ -308,6 +308,8 @@ class Dispatcher:
             for values in reports:
                 report = Report._make(values)
                 job = link.held.pop(report.number, None)
+                if link.cancels:
+                    link.cancels.pop(report.number, None)
                 if job is None:
                     link.abandoned.discard(report.number)
                     continue
@@ -331,6 +333,20 @@ class Dispatcher:
             link.abandoned.add(report.number)
             self._end(endings.ending_of(job, report), link, report.number)
 
+    def end_overdue(self, now: float, *, grace: float) -> list[ChildLink]:
+        """End jobs whose time is up in children that answer nothing; which to kill."""
+        silent: list[ChildLink] = []
+        with self._lock:
+            for link in self.links:
+                late = {} if link.killed else link.overdue(now, grace=grace)
+                for number, timed_out in late.items():
+                    job = link.held.pop(number)
+                    ending = endings.overdue(job, pid=link.pid, timed_out=timed_out)
+                    self._end(ending, link)
+                if late:
+                    silent.append(link)
+        return silent
+
     def cancel(self, job_id: str, epoch: int, reason: str) -> None:
         """Ask for a held job to be cancelled."""
         with self._lock:
@@ -344,6 +360,7 @@ class Dispatcher:
                 return
             for number, job in link.held.items():
                 if job.id == job_id and job.epoch == epoch:
+                    link.cancels.setdefault(number, time.monotonic())
                     try:
                         link.wire.send(wire.CANCEL, [(number, reason)])
                     except OSError:

@@ -1,7 +1,14 @@
 """How claims end: what a child's report, or its death, makes of a job."""
 
+from ..backoff import DEFAULT_BACKOFF
 from ..brokers import ClaimedJob, Ending, Failure
-from ..exceptions import JobCancelled, JobExpired, Quarantined, WorkerCrashed
+from ..exceptions import (
+    JobCancelled,
+    JobExpired,
+    Quarantined,
+    TaskTimeout,
+    WorkerCrashed,
+)
 from ..models import AttemptOutcome, JobStatus, OnCrash
 from .attempt import CANCEL, RETRY, SNOOZE, SUCCEED, Report
 
@@ -102,6 +109,25 @@ def cancelled(job: ClaimedJob, reason: str) -> Ending:
     reason = reason or "cancelled on request"
     return Ending.cancel(
         job, reason=reason, failure=failure_of(JobCancelled, reason), duration=None
+    )
+
+
+def overdue(job: ClaimedJob, *, pid: int, timed_out: bool) -> Ending:
+    """The job had to end, and its process answered nothing and was killed.
+
+    What its task thinks of another attempt only that process knew, so the budget and
+    the default back-off decide.
+    """
+    if not timed_out:
+        return cancelled(job, f"cancelled; its process {pid} did not answer")
+    message = f"ran longer than its timeout; its process {pid} did not answer"
+    failure = failure_of(TaskTimeout, message)
+    outcome = AttemptOutcome.TIMED_OUT.value
+    if job.attempts + 1 >= job.max_attempts:
+        return Ending.fail(job, failure=failure, duration=None, outcome=outcome)
+    delay = DEFAULT_BACKOFF.delay_after(job.attempts + 1)
+    return Ending.retry(
+        job, delay=delay, failure=failure, duration=None, outcome=outcome
     )
 
 

@@ -60,13 +60,19 @@ class Execution:
         settings: RuntimeSettings,
         loop: LoopThread,
         stopping: Callable[[], bool],
+        must_end: Callable[[int, float], None] = lambda slot, deadline: None,
     ) -> None:
-        """Serve one child; `stopping` tells tasks whether the worker drains."""
+        """Serve one child.
+
+        `stopping` tells tasks whether the worker drains; `must_end(slot, deadline)` is
+        called before each body that has a deadline, on the monotonic clock.
+        """
         self._worker_id = worker_id
         self._judge = Judge(settings)
         self._loop = loop
         self._pid = os.getpid()
         self._stopping = stopping
+        self._must_end = must_end
         # Attempts whose final signals wait for the supervisor's word, by frame number.
         self.reported: dict[int, tuple[Run, Report]] = {}
         self.running: dict[int, Run] = {}
@@ -234,6 +240,8 @@ class Execution:
         assert run.task is not None and run.result is not None
         timeout = self._judge.timeout(run)
         deadline = None if timeout is None else time.monotonic() + timeout
+        if deadline is not None:
+            self._must_end(slot.index, deadline)
         run.state.deadline = deadline
         run.state.stopping = self._stopping
         current = JobContext(task_result=run.result, run=run.state)

@@ -14,6 +14,8 @@ from .wire import Wire
 AHEAD_SECONDS: Final = 0.010
 # Without a report for so long, what waits behind the slots is taken back.
 STALL_SECONDS: Final = 0.025
+# A child that runs jobs shows a sign of life twenty times a second.
+SILENCE_SECONDS: Final = 1.0
 # What a job costs a child beside its body: arguments, signals, report. (Measured: 15 to
 # 25 us; taken generously, since it only bounds the look-ahead.)
 OVERHEAD_SECONDS: Final = 0.000_030
@@ -76,6 +78,10 @@ class ChildLink:
     abandoned: set[int] = field(default_factory=set)
     speed: Speed = field(default_factory=Speed)
     reported_at: float = field(default_factory=time.monotonic)
+    # When somebody asked for a job to be cancelled, by frame number.
+    cancels: dict[int, float] = field(default_factory=dict)
+    _pulse: int = -1
+    _pulse_at: float = 0.0
     _number: int = 0
 
     @classmethod
@@ -126,6 +132,24 @@ class ChildLink:
         if len(self.held) == len(frame):
             self.reported_at = time.monotonic()  # it had nothing to report before
         self.wire.send(wire.JOBS, frame)
+
+    def overdue(self, now: float, *, grace: float) -> dict[int, bool]:
+        """The jobs of a child that shows no sign of life and must end them by now.
+
+        By frame number: True if the job's time is up, False if it is to be cancelled.
+        A child that lives minds them itself; one whose interpreter is held by C code,
+        or that is stopped, cannot.
+        """
+        pulse = self.page.pulse
+        if pulse != self._pulse or not self.held:
+            self._pulse, self._pulse_at = pulse, now
+            return {}
+        if now - self._pulse_at < SILENCE_SECONDS:
+            return {}
+        late = dict.fromkeys(self.page.overdue(now - grace), True)
+        asked = [n for n, at in self.cancels.items() if now - at > grace]
+        found = {**dict.fromkeys(asked, False), **late}
+        return {number: found[number] for number in found if number in self.held}
 
     def is_stalled(self, now: float) -> bool:
         """Whether jobs wait behind slots that have not moved for a while."""

@@ -30,17 +30,20 @@ class Nursery:
         dispatcher: Dispatcher,
         *,
         patience: float,
+        grace: float,
         greet: Callable[[dict[str, Any]], None],
         is_expected: Callable[[], bool],
     ) -> None:
         """Care for nobody yet.
 
-        `patience` is how many seconds a child that is replaced may go on; `greet` gets
-        the hello of each child; `is_expected` says whether children may end now.
+        `patience` is how many seconds a child that is replaced may go on, `grace` how
+        many a job has to end when it must; `greet` gets the hello of each child;
+        `is_expected` says whether children may end now.
         """
         self._control = control
         self._dispatcher = dispatcher
         self._patience = patience
+        self._grace = grace
         self._greet = greet
         self._is_expected = is_expected
         self._readers: dict[int, threading.Thread] = {}
@@ -101,6 +104,15 @@ class Nursery:
             done = not link.held and now - quiet_since > LAST_WORDS_SECONDS
             if done or now - since > self._patience:
                 self.kill(link)
+
+    def mind_silent(self) -> None:
+        """Kill children that answer nothing and hold jobs whose time is up."""
+        now = time.monotonic()
+        for link in self._dispatcher.end_overdue(now, grace=self._grace):
+            logger.error(
+                "Process %d answers nothing while a job's time is up: killed", link.pid
+            )
+            self.kill(link)
 
     def kill(self, link: ChildLink) -> None:
         """Kill a child on purpose: what it runs is interrupted, it did not crash."""

@@ -43,6 +43,8 @@ logger = logging.getLogger("django_workers.worker")
 LOOK_SECONDS: Final = 0.05
 FIRST_PAUSE_SECONDS: Final = 0.05
 MOST_PAUSE_SECONDS: Final = 1.0
+# A child that can minds its jobs' time itself, and is heard first.
+GRACE_MARGIN_SECONDS: Final = 1.0
 # An outage is logged this often.
 LOG_SECONDS: Final = 10.0
 
@@ -142,6 +144,7 @@ class Supervisor:
             self._control,
             self._dispatcher,
             patience=settings.shutdown_timeout,
+            grace=settings.cancel_grace + GRACE_MARGIN_SECONDS,
             greet=self._keeper.greet_soon,
             is_expected=self._status.stopping.is_set,
         )
@@ -168,6 +171,7 @@ class Supervisor:
             if ready and not self._listen_to_launcher():
                 os._exit(exits.OK)  # the launcher is gone, and so are we
             self._nursery.mind_retired()
+            self._nursery.mind_silent()
             if self._status.stopping.is_set():
                 self._drain.mind()
         if ear is not None:

@@ -2,9 +2,17 @@
 
 import pytest
 
+from django_workers import control
 from django_workers.models import WorkerSession
 from tests import tasks
-from tests.e2e.jobs import all_ended, attempts_of, ended, lines, wait_for_lines
+from tests.e2e.jobs import (
+    all_ended,
+    attempts_of,
+    ended,
+    lines,
+    settings_of,
+    wait_for_lines,
+)
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,6 +47,33 @@ def test_a_task_that_holds_the_interpreter_stops_nobody_elses_work(
     assert attempts_of(held) == []
     assert not any(attempts_of(job) for job in others)
     assert lines(path) == ["began"]
+
+
+@pytest.mark.parametrize("end", ["timeout", "cancel"])
+def test_a_task_that_holds_the_interpreter_is_ended_with_its_process(
+    run_worker, tmp_path, end
+):
+    path, beside = tmp_path / "began", tmp_path / "beside"
+    with run_worker(
+        *("--processes", "1", "--concurrency", "2"), env=settings_of(CANCEL_GRACE=0.5)
+    ) as worker:
+        neighbour = tasks.write_then_sleep.enqueue(str(beside), "x", 1)
+        wait_for_lines(beside, 1)
+        timeout = 0.5 if end == "timeout" else None
+        held = tasks.hold_the_interpreter.using(timeout=timeout).enqueue(str(path), 90)
+        wait_for_lines(path, 1)
+        if end == "cancel":
+            control.cancel(held.id)
+
+        job = ended(held, deadline=20)
+
+        assert job.status == ("failed" if end == "timeout" else "cancelled")
+        assert "did not answer" in job.reason
+        assert "answers nothing while a job's time is up: killed" in worker.output()
+        # Its neighbour runs again elsewhere, at no charge.
+        other = ended(neighbour, deadline=20)
+        assert (other.status, other.attempts) == ("successful", 1)
+        assert ended(tasks.add.enqueue(1, 1)).result == 2
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,77 @@ def test_a_job_is_given_up_once(dispatcher, child):
     assert [e.status for e in endings(dispatcher)] == ["cancelled"]
 
 
+# Children that answer nothing
+
+GRACE = 5.0
+
+
+def look(dispatcher, seconds):
+    """Look at the children so many seconds from now; the ids of the ended jobs."""
+    silent = dispatcher.end_overdue(link.time.monotonic() + seconds, grace=GRACE)
+    return silent, {e.id: (e.status, e.outcome) for e in endings(dispatcher)}
+
+
+def test_a_silent_child_is_ended_once_a_jobs_time_is_up(dispatcher, child):
+    take(dispatcher, job(0), job(1))
+    child.start("job-0", slot=0)
+    child.start("job-1", slot=1)
+    child.page.must_end(0, link.time.monotonic() + 1.0)
+    assert look(dispatcher, 0) == ([], {})
+    assert look(dispatcher, GRACE) == ([], {})
+
+    found = look(dispatcher, GRACE + 1.1)
+
+    assert found == ([child.link], {"job-0": ("failed", "timed_out")})
+    # Its neighbour is not charged.
+    child.link.killed = True
+    dispatcher.lost_child(child.link, how="was killed by SIGKILL")
+    (other,) = endings(dispatcher)
+    assert (other.id, other.outcome, other.interruptions) == ("job-1", "interrupted", 1)
+
+
+def test_a_child_that_shows_signs_of_life_minds_its_jobs_itself(dispatcher, child):
+    take(dispatcher, job(0))
+    child.start("job-0")
+    child.page.must_end(0, link.time.monotonic() + 1.0)
+
+    for seconds in range(20):
+        child.page.beat()
+        assert look(dispatcher, seconds) == ([], {})
+
+
+def test_a_silent_child_whose_jobs_have_time_is_left_alone(dispatcher, child):
+    take(dispatcher, job(0))
+    child.start("job-0")
+
+    assert look(dispatcher, 0) == ([], {})
+    assert look(dispatcher, 10_000) == ([], {})
+
+
+def test_a_job_of_a_silent_child_may_be_cancelled(dispatcher, child):
+    take(dispatcher, job(0))
+    child.start("job-0")
+    dispatcher.cancel("job-0", 1, "enough")
+    assert look(dispatcher, 0) == ([], {})
+
+    silent, ended = look(dispatcher, GRACE + 1)
+
+    assert (silent, ended) == ([child.link], {"job-0": ("cancelled", "cancelled")})
+
+
+def test_a_job_of_a_silent_child_is_tried_again_while_its_budget_lasts(
+    dispatcher, child
+):
+    take(dispatcher, job(0, max_attempts=2))
+    child.start("job-0")
+    child.page.must_end(0, link.time.monotonic() - 1.0)
+    look(dispatcher, 0)
+
+    _, ended = look(dispatcher, GRACE + 1)
+
+    assert ended == {"job-0": ("scheduled", "timed_out")}
+
+
 # Recalls
 
 

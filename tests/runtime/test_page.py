@@ -62,8 +62,32 @@ def test_what_was_dropped_does_not_seem_to_have_started(sides):
     assert supervisor.highest_started() == 4
 
 
-def test_a_page_has_one_word_for_each_slot_and_one_more():
-    assert page_bytes(SLOTS) == 8 * (SLOTS + 1)
+def test_a_page_has_two_words_for_each_slot_and_two_more():
+    assert page_bytes(SLOTS) == 8 * (2 * SLOTS + 2)
+
+
+def test_a_pulse_grows(sides):
+    child, supervisor = sides
+    before = supervisor.pulse
+
+    child.beat()
+
+    assert supervisor.pulse == before + 1
+
+
+def test_one_side_sees_whose_time_is_up(sides):
+    child, supervisor = sides
+    for slot, number in enumerate((4, 5, 6)):
+        child.start(slot, number)
+    child.must_end(0, 100.0)
+    child.must_end(1, 200.0)
+
+    assert supervisor.overdue(99.0) == []
+    assert supervisor.overdue(150.0) == [4]
+    assert supervisor.overdue(250.0) == [4, 5]
+
+    child.start(0, 7)
+    assert supervisor.overdue(250.0) == [5]
 
 
 def test_of_a_frame_recalled_as_it_starts_at_least_one_side_learns():
