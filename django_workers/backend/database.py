@@ -127,7 +127,7 @@ class DatabaseBackend(PolicyRules):
         if broker.can_notify:
             hints = {
                 wakeup.DUE
-                if job.run_after
+                if job.run_after is not None
                 else wakeup.ready_payload(Lane(job.queue, job.priority))
                 for job in jobs
             }
@@ -155,7 +155,7 @@ class DatabaseBackend(PolicyRules):
             backend=self.alias,
             errors=[],
             worker_ids=[],
-            job_status="scheduled" if job.run_after else "ready",
+            job_status="ready" if job.run_after is None else "scheduled",
             tags=prepared.task.tags,
             metadata=json.loads(job.metadata),
         )

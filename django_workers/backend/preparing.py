@@ -8,7 +8,7 @@ from .. import carriers, codec
 from ..conf import Options
 from ..ids import uuid7
 from ..task import Task
-from .rules import deadline_of, moment_of
+from .rules import moment_of
 
 if TYPE_CHECKING:
     from ..brokers import NewJob
@@ -81,8 +81,8 @@ def prepare_call(
             max_attempts=task.max_attempts or options.MAX_ATTEMPTS,
             timeout=task.timeout,
             on_crash=task.on_crash,
-            expires_at=deadline_of(task.expires),
-            retry_until=deadline_of(task.retry_until),
+            expires_at=moment_of(task.expires),
+            retry_until=moment_of(task.retry_until),
             tags=codec.encode(list(task.tags), path="tags") if task.tags else "[]",
             metadata=codec.encode(metadata, path="metadata") if metadata else "{}",
         ),

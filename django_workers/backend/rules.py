@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core import checks
 from django.utils import timezone
@@ -10,6 +10,9 @@ from django.utils import timezone
 from ..compat import BaseTaskBackend, InvalidTask
 from ..conf import queues_mistake
 from ..task import Deadline
+
+if TYPE_CHECKING:
+    from ..brokers import Moment
 
 LATEST_RUN_AFTER: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -57,28 +60,22 @@ class PolicyRules(BaseTaskBackend):
         moment_of(task.run_after)
 
 
-def moment_of(run_after: datetime | timedelta | None) -> datetime | None:
-    """The moment of a due time that may be given as a delay from now.
+def moment_of(value: Deadline | None) -> "Moment | None":
+    """A due time or a deadline as the broker takes it.
 
-    Raises InvalidTask for one that no database holds.
+    A delay, in seconds or as a timedelta, stays one: it counts by the database's clock,
+    from the moment that stores the job. Raises InvalidTask for a moment that no
+    database holds.
     """
-    if run_after is None:
+    if value is None:
         return None
+    if isinstance(value, (int, float)):
+        value = timedelta(seconds=value)
     try:
-        moment = (
-            timezone.now() + run_after
-            if isinstance(run_after, timedelta)
-            else run_after
-        )
-        if moment >= LATEST_RUN_AFTER:
+        # By this host's clock, which is good enough for a limit that far away.
+        estimate = timezone.now() + value if isinstance(value, timedelta) else value
+        if estimate >= LATEST_RUN_AFTER:
             raise OverflowError
     except OverflowError:
         raise InvalidTask("run_after must lie before the year 9000.") from None
-    return moment
-
-
-def deadline_of(deadline: Deadline | None) -> datetime | None:
-    """The moment of a deadline; a number is seconds from now."""
-    if isinstance(deadline, (int, float)):
-        deadline = timedelta(seconds=deadline)
-    return moment_of(deadline)
+    return value.total_seconds() if isinstance(value, timedelta) else value

@@ -87,7 +87,7 @@ class Twin(PolicyRules):
         }
         return JobResult(
             **given,
-            job_status="scheduled" if ours.run_after else "ready",
+            job_status="ready" if ours.run_after is None else "scheduled",
             tags=ours.tags,
             metadata=dict(ours.metadata),
         )

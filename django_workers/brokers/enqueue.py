@@ -7,7 +7,7 @@ from typing import Any, Final
 from ..dialect import Dialect, datetime_value, uuid_value
 from ..models import Job, JobStatus
 from .database import OnDatabase
-from .records import NewJob
+from .records import Moment, NewJob
 
 # In order; clock and position are written by the database.
 _INSERT_COLUMNS: Final = (
@@ -67,10 +67,15 @@ class EnqueueVerb(OnDatabase):
 
     def _insert(self, jobs: Sequence[NewJob]) -> datetime:
         connection, dialect = self.connection, self.dialect
+        texts: dict[tuple[type, ...], str] = {}
         rows: list[str] = []
         params: list[Any] = []
         for job in jobs:
-            rows.append(self._row_sql(dialect, due=job.run_after is None))
+            kinds = (type(job.run_after), type(job.expires_at), type(job.retry_until))
+            text = texts.get(kinds)
+            if text is None:
+                text = texts[kinds] = self._row_sql(dialect, job)
+            rows.append(text)
             params += (
                 uuid_value(connection, job.id),
                 job.backend,
@@ -79,12 +84,12 @@ class EnqueueVerb(OnDatabase):
                 job.priority,
                 job.args,
                 job.kwargs,
-                datetime_value(connection, job.run_after),
+                self._moment_value(job.run_after),
                 job.max_attempts,
                 job.timeout,
                 job.on_crash,
-                datetime_value(connection, job.expires_at),
-                datetime_value(connection, job.retry_until),
+                self._moment_value(job.expires_at),
+                self._moment_value(job.retry_until),
                 job.tags,
                 job.metadata,
                 job.schedule_id,
@@ -102,14 +107,26 @@ class EnqueueVerb(OnDatabase):
             return self._as_datetime(cursor.fetchall()[0][0])
 
     @staticmethod
-    def _row_sql(dialect: Dialect, *, due: bool) -> str:
+    def _row_sql(dialect: Dialect, job: NewJob) -> str:
+        """The row of a job, and of all others whose moments are of the same kinds."""
+
+        def moment(value: Moment | None) -> str:
+            return dialect.clock_plus if isinstance(value, float) else "%s"
+
+        due = job.run_after is None
         status = JobStatus.READY if due else JobStatus.SCHEDULED
         position = dialect.position if due else "NULL"
         return (
             f"(%s, %s, %s, %s, %s, {dialect.json}, {dialect.json}, '{status.value}', "
-            f"%s, {position}, 0, '', 0, 0, 0, %s, %s, %s, %s, %s, {dialect.clock}, '', "
-            f"{dialect.json}, {dialect.json}, %s, %s)"
+            f"{moment(job.run_after)}, {position}, 0, '', 0, 0, 0, %s, %s, %s, "
+            f"{moment(job.expires_at)}, {moment(job.retry_until)}, {dialect.clock}, "
+            f"'', {dialect.json}, {dialect.json}, %s, %s)"
         )
+
+    def _moment_value(self, moment: Moment | None) -> Any:
+        if isinstance(moment, float):
+            return moment
+        return datetime_value(self.connection, moment)
 
     @staticmethod
     def _as_datetime(value: Any) -> datetime:

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
+
+# An instant: aware, or as seconds from now. Then the database, which alone decides what
+# time it is, adds them to its clock in the statement that stores them.
+Moment: TypeAlias = datetime | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +21,12 @@ class NewJob:
     priority: int
     args: str
     kwargs: str
-    run_after: datetime | None = None
+    run_after: Moment | None = None
     max_attempts: int = 1
     timeout: float | None = None
     on_crash: str = "retry"
-    expires_at: datetime | None = None
-    retry_until: datetime | None = None
+    expires_at: Moment | None = None
+    retry_until: Moment | None = None
     tags: str = "[]"
     metadata: str = "{}"
     schedule_id: int | None = None

@@ -1,10 +1,12 @@
 """Only the database's clock decides, and every instant is UTC."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from django_workers.dialect import DatabaseNow, DatabaseNowPlus, NextPosition
 from django_workers.models import Job
@@ -14,6 +16,7 @@ from tests.contracts.jobs import (
     claim,
     claim_one,
     fail,
+    new_job,
     retry,
     row,
     store,
@@ -53,6 +56,15 @@ def _read_zone_again():
     for name in ("timezone", "timezone_name"):
         connection.__dict__.pop(name, None)
     connection.ensure_timezone()
+
+
+@pytest.fixture(params=[-3_600, 3_600], ids=["slow", "fast"])
+def wrong_clock(request, monkeypatch):
+    """Let the clock of this host go wrong by an hour; the database's does not."""
+    now, seconds = timezone.now, time.time
+    shift = request.param
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(seconds=shift))
+    monkeypatch.setattr(time, "time", lambda: seconds() + shift)
 
 
 def is_now(moment):
@@ -131,6 +143,79 @@ def test_an_expiry_is_judged_alike_in_every_zone(broker, elsewhere):
     expired = {job.id: job.expired for job in claim(broker)}
 
     assert expired == {early: False, late: True}
+
+
+# A host whose clock is wrong
+
+
+def test_a_job_that_expires_soon_is_not_dropped_by_a_wrong_clock(broker, wrong_clock):
+    result = tasks.noop.using(expires=30).enqueue()
+
+    (job,) = claim(broker)
+
+    assert job.id == result.id
+    assert not job.expired
+    assert is_now(row(job.id).expires_at - timedelta(seconds=30))
+
+
+def test_a_job_that_has_expired_is_found_out_whatever_the_clock(broker, wrong_clock):
+    tasks.noop.using(expires=0).enqueue()
+
+    (job,) = claim(broker)
+
+    assert job.expired
+
+
+def test_a_delay_of_a_call_counts_by_the_databases_clock(broker, wrong_clock):
+    due = tasks.noop.using(run_after=timedelta(seconds=-1)).enqueue()
+    later = tasks.noop.using(run_after=timedelta(seconds=600)).enqueue()
+    tasks.noop.using(run_after=timedelta(0)).enqueue()
+
+    promotion = broker.promote()
+
+    assert promotion.count == 2
+    assert promotion.next_due == pytest.approx(600, abs=5)
+    assert row(due.id).status == "ready"
+    assert (due.job_status, later.job_status) == ("scheduled", "scheduled")
+
+
+def test_time_for_retries_counts_by_the_databases_clock(broker, wrong_clock):
+    result = tasks.noop.using(retry_until=timedelta(minutes=10)).enqueue()
+
+    assert is_now(row(result.id).retry_until - timedelta(minutes=10))
+
+
+def test_a_moment_that_is_given_is_stored_as_it_is(broker, wrong_clock):
+    moment = datetime(2030, 6, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+    call = tasks.noop.using(run_after=moment, expires=moment, retry_until=moment)
+
+    stored = row(call.enqueue().id)
+
+    assert stored.run_after == stored.expires_at == stored.retry_until == moment
+
+
+def test_delays_and_moments_of_one_batch_keep_apart(broker):
+    moment = datetime(2030, 6, 1, tzinfo=UTC)
+    jobs = [
+        new_job(run_after=run_after, expires_at=expires_at)
+        for run_after in (None, moment, 60.0)
+        for expires_at in (3_600.0, None, moment)
+    ]
+
+    broker.enqueue(jobs)
+
+    for job in jobs:
+        stored = row(str(job.id))
+        assert stored.status == ("ready" if job.run_after is None else "scheduled")
+        for given, name in (
+            (job.run_after, "run_after"),
+            (job.expires_at, "expires_at"),
+        ):
+            found = getattr(stored, name)
+            if isinstance(given, float):
+                assert is_now(found - timedelta(seconds=given))
+            else:
+                assert found == given
 
 
 def test_age_is_counted_alike_in_every_zone(broker, elsewhere):
