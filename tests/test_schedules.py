@@ -2,11 +2,15 @@
 
 import marshal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from django.db import connections
+from django.db import DatabaseError, connections, transaction
+from django.db.models import QuerySet
 
 from django_workers import every, task
 from django_workers.brokers import Lane, broker_for
@@ -645,6 +649,118 @@ def test_many_hosts_fire_a_slot_once():
     assert Job.objects.count() == 1
 
 
+# Rows that somebody holds
+
+
+@contextmanager
+def in_an_open_transaction(do: Callable[[], Any]) -> Iterator[threading.Thread]:
+    """Let another connection do something, and commit it at the end of the block.
+
+    Its thread lives as long as its transaction is open: ten seconds at most.
+    """
+    done, release = threading.Event(), threading.Event()
+
+    def transact() -> None:
+        try:
+            with transaction.atomic():
+                do()
+                done.set()
+                release.wait(10)
+        finally:
+            connections[USING].close()
+
+    other = threading.Thread(target=transact)
+    other.start()
+    try:
+        assert done.wait(10)
+        yield other
+    finally:
+        release.set()
+        other.join(20)
+
+
+def held(row: Schedule) -> AbstractContextManager[threading.Thread]:
+    """Hold a row as an admin's save does, whose request has not ended."""
+    rows = Schedule.objects.filter(pk=row.pk)
+    return in_an_open_transaction(lambda: rows.update(disabled_reason=""))
+
+
+@pytest.mark.postgresql
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_holds_stops_no_other_and_fires_once_it_is_free():
+    row = due_row(name="held", next_fire_at=now() - timedelta(hours=1))
+    due_row(name="free")
+
+    with held(row):
+        assert [f.schedule for f in fire_due(USING, POLICIES)] == ["free"]
+        assert fire_due(USING, POLICIES) == []
+        # Looked at again soon, not at its next slot.
+        assert seconds_until_next(USING) == 1.0
+
+    assert [f.schedule for f in fire_due(USING, POLICIES)] == ["held"]
+    assert fire_due(USING, POLICIES) == []
+    assert Job.objects.filter(schedule=row).count() == 1
+
+
+@pytest.mark.postgresql
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("fields", "becomes"),
+    [
+        ({"next_fire_at": None}, True),  # made by hand: it is planned
+        ({"task": "schedules:gone"}, False),  # it cannot fire: it is switched off
+    ],
+)
+def test_what_else_is_written_waits_for_nobody_either(
+    fields: dict[str, Any], becomes: bool
+):
+    row = due_row(name="held", **fields)
+
+    with held(row):
+        assert fire_due(USING, POLICIES) == []
+        row.refresh_from_db()
+        assert (row.next_fire_at is None, row.enabled) == (
+            "next_fire_at" in fields,
+            True,
+        )
+
+    assert fire_due(USING, POLICIES) == []
+    row.refresh_from_db()
+    assert row.next_fire_at is not None
+    assert row.enabled is becomes
+
+
+@pytest.mark.postgresql
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_run_now_in_an_open_transaction_holds_up_no_slot():
+    row = due_row()
+
+    with in_an_open_transaction(lambda: run_now(Schedule.objects.get())):
+        (fired,) = fire_due(USING, POLICIES)
+        row.refresh_from_db()
+        assert row.last_job == fired.job_id
+
+    row.refresh_from_db()
+    by_hand = Job.objects.get(schedule=row, slot=None)
+    assert row.last_job == by_hand.id
+
+
+@pytest.mark.postgresql
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_run_now_waits_for_no_row_that_somebody_holds():
+    row = due_row()
+
+    with held(row) as holder:
+        job_id = run_now(row)
+        assert holder.is_alive()
+
+    assert Job.objects.get().pk == UUID(job_id)
+
+
 # When to look again
 
 
@@ -693,13 +809,16 @@ def test_an_impossible_timing_cannot_be_planned():
 
 
 @pytest.mark.django_db
-def test_run_now_makes_a_job_beside_the_slots():
+def test_run_now_makes_a_job_beside_the_slots(
+    django_capture_on_commit_callbacks: Any,
+):
     row = due_row(
         task="schedules:report", args=["now"], queue="slow", priority=3, enabled=False
     )
     due = row.next_fire_at
 
-    job_id = run_now(row, by="ann")
+    with django_capture_on_commit_callbacks(execute=True):
+        job_id = run_now(row, by="ann")
 
     job = Job.objects.get(id=job_id)
     row.refresh_from_db()
@@ -707,6 +826,25 @@ def test_run_now_makes_a_job_beside_the_slots():
     assert (job.queue, job.priority, job.args) == ("slow", 3, ["now"])
     assert job.metadata == {"team": "blue", "triggered_by": "ann"}
     assert (str(row.last_job), row.next_fire_at) == (job_id, due)
+
+
+@pytest.mark.django_db
+def test_run_now_has_worked_though_its_note_cannot_be_written(
+    django_capture_on_commit_callbacks: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    def lost(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("the connection is gone")
+
+    row = due_row()
+    monkeypatch.setattr(QuerySet, "update", lost)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        job_id = run_now(row)
+
+    assert Job.objects.get().pk == UUID(job_id)
+    assert "its last run is not noted" in caplog.text
 
 
 @pytest.mark.django_db

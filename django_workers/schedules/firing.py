@@ -7,20 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import DatabaseError, DataError, IntegrityError
 from django.db.models import Min, Q, QuerySet
 
 from .. import codec
 from ..brokers import Broker, Lane, NewJob, broker_for
-from ..conf import priority_of, runtime_settings
+from ..conf import priority_of
+from ..databases import after_commit
 from ..dialect import DatabaseNow
-from ..discovery import autodiscover
-from ..exceptions import UnknownTask
 from ..ids import uuid7
 from ..models import Job, Schedule
-from ..task import QUEUE_PATTERN, Task, registry
+from ..task import QUEUE_PATTERN, get_task
 from .reasons import CANNOT_FIRE, ENDED, UNKNOWN_TASK
-from .slots import plan_from
+from .slots import database_of, plan_from
 
 logger = logging.getLogger("django_workers.scheduler")
 
@@ -53,7 +52,8 @@ def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]
     (schedule, slot) stands behind that.
 
     A schedule that cannot fire is switched off with its reason while the others go
-    on. One whose task only another living worker knows is left to that one.
+    on. One whose task only another living worker knows is left to that one. One whose
+    row somebody's open transaction holds is passed over, and still due the next time.
     """
     broker = broker_for(using)
     fired: list[Fired] = []
@@ -61,9 +61,9 @@ def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]
         try:
             made = _fire(broker, row, policies)
         except _NotPossible as error:
-            _switch_off(row, str(error))
+            _switch_off(broker, row, str(error))
         except (ValueError, TypeError, OverflowError, DataError) as error:
-            _switch_off(row, f"{CANNOT_FIRE}: {error}")
+            _switch_off(broker, row, f"{CANNOT_FIRE}: {error}")
         else:
             if made is not None:
                 fired.append(made)
@@ -87,11 +87,12 @@ def seconds_until_next(using: str) -> float | None:
 def run_now(schedule: Schedule, *, by: str = "") -> str:
     """Enqueue the job of *schedule* at once, beside its slots; return the job's id.
 
-    Works for one that is switched off too. `by` is kept in the job's metadata. Raises
-    UnknownTask, and what `Task.enqueue()` raises for a queue, priority or arguments
-    that cannot work.
+    Works for one that is switched off too. `by` is kept in the job's metadata. That it
+    ran is noted in its row when the caller has committed, so that no transaction of
+    the caller's holds that row. Raises UnknownTask, and what `Task.enqueue()` raises
+    for a queue, priority or arguments that cannot work.
     """
-    task = _task_of(schedule.task)
+    task = get_task(schedule.task)
     changes: dict[str, Any] = {"priority": schedule.priority}
     if by:
         changes["metadata"] = {**task.metadata, "triggered_by": by}
@@ -99,23 +100,23 @@ def run_now(schedule: Schedule, *, by: str = "") -> str:
         queue_name=schedule.queue or None, backend=schedule.backend, **changes
     )
     backend: Any = task.get_backend()
-    with transaction.atomic(using=schedule._state.db):
-        if hasattr(backend, "prepare"):
-            prepared = backend.prepare(task, schedule.args, schedule.kwargs)
-            job = replace(prepared.job, schedule_id=schedule.pk)
-            result = backend.store(replace(prepared, job=job))
-            _rows(schedule).update(last_fire_at=DatabaseNow(), last_job=job.id)
-        else:  # a backend that is not ours, in a test's settings
-            result = backend.enqueue(task, schedule.args, schedule.kwargs)
-    return str(result.id)
+    if not hasattr(backend, "prepare"):  # not one of ours, in a test's settings
+        return str(backend.enqueue(task, schedule.args, schedule.kwargs).id)
+    prepared = backend.prepare(task, schedule.args, schedule.kwargs)
+    job = replace(prepared.job, schedule_id=schedule.pk)
+    backend.store(replace(prepared, job=job))
+    broker = broker_for(database_of(schedule))
+    after_commit(lambda: _note(broker, schedule, job.id), using=broker.using)
+    return str(job.id)
 
 
-def _task_of(name: str) -> Task[Any, Any]:
+def _note(broker: Broker, schedule: Schedule, job_id: UUID) -> None:
+    """Write which job the schedule made last, beside its slots."""
     try:
-        return registry.get(name)
-    except UnknownTask:
-        autodiscover(runtime_settings().autodiscover)
-        return registry.get(name)
+        _change(broker, _rows(schedule), last_fire_at=DatabaseNow(), last_job=job_id)
+    except DatabaseError:
+        # The job is there and the caller has committed: nothing has failed for them.
+        logger.warning("Schedule %s: its last run is not noted.", schedule.name)
 
 
 def _due(using: str) -> QuerySet[Schedule]:
@@ -128,13 +129,13 @@ def _due(using: str) -> QuerySet[Schedule]:
 def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
     now = broker.now()
     if row.next_fire_at is None:
-        _replan(row, now)
+        _replan(broker, row, now)
         return None
     timing = row.timing
     slot = timing.latest_before(now, anchor=row.anchor_at)
     if slot is None or slot < row.next_fire_at:
         # Its timing was changed behind our back: no run at a moment it does not name.
-        _replan(row, now)
+        _replan(broker, row, now)
         return None
     policy = policies.get(row.task)
     if policy is None:
@@ -144,7 +145,8 @@ def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
     job = _new_job(row, policy, slot=slot, now=now)
     try:
         with broker.transaction():
-            if not _take(row, timing.next_after(now, anchor=row.anchor_at), job.id):
+            following = timing.next_after(now, anchor=row.anchor_at)
+            if not _take(broker, row, following, job.id):
                 return None
             broker.enqueue([job])
     except IntegrityError as error:
@@ -155,24 +157,26 @@ def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
         ):
             raise _NotPossible(f"{CANNOT_FIRE}: {error}") from error
         # Fired by another; only the next slot is left to write.
-        _replan(row, now)
+        _replan(broker, row, now)
         return None
     return Fired(
         schedule=row.name, job_id=job.id, slot=slot, lane=Lane(job.queue, job.priority)
     )
 
 
-def _take(row: Schedule, next_fire_at: datetime | None, job_id: UUID) -> bool:
+def _take(
+    broker: Broker, row: Schedule, next_fire_at: datetime | None, job_id: UUID
+) -> bool:
     """Move the schedule on to its next slot; False when another was faster."""
     changes: dict[str, Any] = {"next_fire_at": next_fire_at}
     if next_fire_at is None:
         changes |= {"enabled": False, "disabled_reason": ENDED}
-    return bool(
-        _unmoved(row).update(last_fire_at=DatabaseNow(), last_job=job_id, **changes)
+    return _change(
+        broker, _unmoved(row), last_fire_at=DatabaseNow(), last_job=job_id, **changes
     )
 
 
-def _replan(row: Schedule, now: datetime) -> None:
+def _replan(broker: Broker, row: Schedule, now: datetime) -> None:
     """Write when the schedule is due next, unless another has done so."""
     unmoved = _unmoved(row)
     if row.next_fire_at is None:
@@ -181,7 +185,7 @@ def _replan(row: Schedule, now: datetime) -> None:
         row.next_fire_at = row.timing.next_after(now, anchor=row.anchor_at)
     if row.next_fire_at is None:
         raise _NotPossible(ENDED)
-    unmoved.update(next_fire_at=row.next_fire_at, anchor_at=row.anchor_at)
+    _change(broker, unmoved, next_fire_at=row.next_fire_at, anchor_at=row.anchor_at)
 
 
 def _new_job(
@@ -222,9 +226,24 @@ def _instant(deadline: float | str | None, now: datetime) -> datetime | None:
     return now + timedelta(seconds=deadline)
 
 
-def _switch_off(row: Schedule, reason: str) -> None:
-    logger.error("Schedule %s is switched off: %s", row.name, reason)
-    _rows(row).filter(enabled=True).update(enabled=False, disabled_reason=reason[:255])
+def _switch_off(broker: Broker, row: Schedule, reason: str) -> None:
+    enabled = _rows(row).filter(enabled=True)
+    if _change(broker, enabled, enabled=False, disabled_reason=reason[:255]):
+        logger.error("Schedule %s is switched off: %s", row.name, reason)
+
+
+def _change(broker: Broker, rows: QuerySet[Schedule], **values: Any) -> bool:
+    """Change a row, unless a transaction of somebody's holds it; whether it changed.
+
+    To wait for that transaction would make all other schedules wait, and whatever else
+    the caller is there for.
+    """
+    with broker.transaction():
+        if broker.can_skip_locked:
+            free = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            if not list(free):
+                return False
+        return bool(rows.update(**values))
 
 
 def _unmoved(row: Schedule) -> QuerySet[Schedule]:

@@ -26,7 +26,7 @@ def plan(schedule: Schedule) -> None:
     To be called when a schedule is made, when its timing changes and when it is
     switched on. Raises InvalidSchedule for a timing that cannot work.
     """
-    plan_from(schedule, broker_for(_database_of(schedule)).now())
+    plan_from(schedule, broker_for(database_of(schedule)).now())
 
 
 def next_fires(
@@ -39,7 +39,7 @@ def next_fires(
     for a timing that cannot work.
     """
     timing, anchor = schedule.timing, schedule.anchor_at
-    moment = after or broker_for(_database_of(schedule)).now()
+    moment = after or broker_for(database_of(schedule)).now()
     fires: list[datetime] = []
     while len(fires) < min(n, MOST_SHOWN):
         following = timing.next_after(moment, anchor=anchor)
@@ -50,6 +50,6 @@ def next_fires(
     return fires
 
 
-def _database_of(schedule: Schedule) -> str:
+def database_of(schedule: Schedule) -> str:
     """Where the schedule is stored, or will be."""
     return schedule._state.db or queue_database()
