@@ -4,29 +4,25 @@ A site may serve pages without ever importing the modules that its workers run, 
 are imported when a page first asks.
 """
 
-from functools import cache
 from typing import Any
 
-from ..conf import runtime_settings
-from ..discovery import autodiscover
 from ..exceptions import UnknownTask
-from ..task import Task, get_task, list_tasks
+from ..task import Task, get_task, list_tasks, registry
 
 
-@cache
 def discover() -> str:
     """Import the task modules of the installed apps, once; return what went wrong."""
     try:
-        autodiscover(runtime_settings().autodiscover)
-    except Exception as error:
+        list_tasks()
+    except Exception as error:  # whatever a project's module may raise
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def declared_tasks() -> list[Task[Any, Any]]:
-    """Every declared task, by name."""
+    """Every declared task, by name: of a broken module those that came before."""
     discover()
-    return list_tasks()
+    return registry.all()
 
 
 def current_names() -> dict[str, str]:
@@ -40,7 +36,6 @@ def current_names() -> dict[str, str]:
 
 def declared_task(name: str) -> Task[Any, Any] | None:
     """The task of a name or an alias; None if no code here declares it."""
-    discover()
     try:
         return get_task(name)
     except UnknownTask:
