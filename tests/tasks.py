@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -200,6 +201,13 @@ async def until_cancelled_async(path: str) -> str:
         note(path, "cleaned up")
         raise
     return "not cancelled"
+
+
+@task
+def print_something() -> None:
+    """Print to both streams."""
+    print("something", flush=True)
+    print("else", file=sys.stderr, flush=True)
 
 
 @task

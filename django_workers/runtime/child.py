@@ -74,7 +74,10 @@ class Child:
 
     def run(self) -> None:
         """Say hello, then work off frames until the supervisor is gone."""
-        self._wire.send(wire.BOOT, self._hello())
+        try:
+            self._wire.send(wire.BOOT, self._hello())
+        except OSError:
+            return  # the worker has ended meanwhile
         while (frame := self._wire.receive()) is not None:
             kind, payload = frame
             if kind == wire.JOBS:
@@ -147,6 +150,9 @@ def main(sock: socket.socket, page_fd: int, options: ChildOptions) -> None:
     # Whatever was open before the fork belongs to the parent.
     for connection in django_connections.all(initialized_only=True):
         connection.connection = None
+    # The copy of a process that a task forks must not keep the supervisor waiting for
+    # the end of this one.
+    os.register_at_fork(after_in_child=lambda: os.close(sock.fileno()))
     code = 1
     try:
         Child(sock, page_fd, options).run()

@@ -49,12 +49,14 @@ class Claimer:
         trust: Trust,
         max_jobs: int,
         burst: bool,
-        promoted_nothing: Callable[[], bool],
+        promoted_nothing_since: Callable[[float], bool],
+        jobs_run: Callable[[], int],
     ) -> None:
         """Claim nothing yet.
 
-        It stops claiming after `max_jobs` (0: never) and, with `burst`, says so when
-        nothing is left and `promoted_nothing()`: nothing is due either.
+        It stops claiming after `max_jobs` (0: never), counted by `jobs_run()`; with
+        `burst` it says so when nothing is left: nothing to claim, and nothing due by
+        `promoted_nothing_since(moment)`.
         """
         self._broker = broker
         self._dispatcher = dispatcher
@@ -65,13 +67,14 @@ class Claimer:
         self._trust = trust
         self._max_jobs = max_jobs
         self._burst = burst
-        self._promoted_nothing = promoted_nothing
-        self._claimed = 0
+        self._promoted_nothing_since = promoted_nothing_since
+        self._jobs_run = jobs_run
         self._hints: deque[str] = deque()
         self._hot: dict[Lane, float] = {}
         self._discovered_at = 0.0
         self._foreign_until = 0.0
-        self._idle_looks = 0
+        # Since when nothing was found or held; None: not.
+        self._idle_since: float | None = None
         self._recount_at = 0.0
         self._recount_pause = MOST_RECOUNT_SECONDS
 
@@ -82,7 +85,7 @@ class Claimer:
     @property
     def has_had_enough(self) -> bool:
         """Whether the most jobs this worker may run have been run."""
-        enough = bool(self._max_jobs) and self._claimed >= self._max_jobs
+        enough = bool(self._max_jobs) and self._jobs_run() >= self._max_jobs
         return enough and not self._dispatcher.held_count
 
     def hint(self, payload: str) -> None:
@@ -132,7 +135,9 @@ class Claimer:
             return 0
         wanted = self._dispatcher.wanted()
         if self._max_jobs:
-            wanted = min(wanted, self._max_jobs - self._claimed)
+            # Counted as run once written, and held until a moment later.
+            begun = self._jobs_run() + self._dispatcher.held_count
+            wanted = min(wanted, self._max_jobs - begun)
         return wanted
 
     def _claim(self, asked: list[tuple[Lane, int]], wanted: int) -> None:
@@ -149,7 +154,7 @@ class Claimer:
             seconds = time.monotonic() - began
             self._lanes.claimed(asked, claim, limit=wanted, seconds=seconds)
             if claim.jobs:
-                self._idle_looks = 0
+                self._idle_since = None
                 self._take(claim.jobs)
         if claim.jobs:
             self._dispatcher.hand_out()
@@ -185,7 +190,6 @@ class Claimer:
             self._refuse([job for job in jobs if job.task not in names])
         if not known:
             return
-        self._claimed += len(known)
         tried = [job.id for job in known if job.attempts or job.crashes]
         histories = self._broker.history(tried) if tried else {}
         self._dispatcher.take(known, histories)
@@ -253,13 +257,20 @@ class Claimer:
         if self._hot:
             room_event.wait(HOT_LOOK_SECONDS)
             return
-        if self._burst and self._promoted_nothing():
-            self._idle_looks += 1
-            if self._idle_looks > 1 and not self._dispatcher.held_count:
-                self._status.nothing_left.set()
-                self._status.keeper_event.set()
-            self._discovered_at = 0.0
+        if self._burst:
+            self._look_for_the_end()
             room_event.wait(BURST_LOOK_SECONDS)
             return
         rest = self._discovered_at + self._settings.poll_interval - time.monotonic()
         room_event.wait(max(0.001, rest))
+
+    def _look_for_the_end(self) -> None:
+        """See whether nothing is left, and nothing was becoming ready meanwhile."""
+        self._discovered_at = 0.0
+        if self._dispatcher.held_count:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        elif self._promoted_nothing_since(self._idle_since):
+            self._status.nothing_left.set()
+        self._status.keeper_event.set()

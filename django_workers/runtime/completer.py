@@ -81,8 +81,9 @@ class Completer:
         self._held: list[tuple[float, Settling]] = []
         self._lock = threading.Lock()
         self._halted = threading.Event()
-        # Jobs ended by this worker, successful or not.
+        # Jobs ended by this worker, successful or not; attempts of jobs it has run.
         self.finished = 0
+        self.run_count = 0
         # Whether endings wait for a database that does not take them now.
         self.is_waiting = False
 
@@ -228,6 +229,7 @@ class Completer:
         for item in batch:
             status = written.get(item.ending.id, STALE)
             self._count(status)
+            self.run_count += item.ending.attempts
             if status == STALE:
                 logger.warning(
                     "Job %s was no longer ours: result dropped", item.ending.id

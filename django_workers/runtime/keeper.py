@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ..brokers import Broker
@@ -19,6 +19,9 @@ from .lease import SessionRow, Trust, mark_dead
 from .status import Status
 
 logger = logging.getLogger("django_workers.worker")
+
+# The least time between the beginnings of two turns.
+TURN_SECONDS: Final = 0.03
 
 
 class Keeper:
@@ -64,6 +67,7 @@ class Keeper:
         self._ready = ready
         self._drain = drain
         self._announced = False
+        self._turned_at = 0.0
         self._beaten_at = 0.0
         self._hellos: deque[dict[str, Any]] = deque()
         self._policies: dict[str, Any] = {}
@@ -83,6 +87,9 @@ class Keeper:
     def run_once(self) -> None:
         """One turn: register, beat, chores, then wait."""
         status = self._status
+        # A flood of hints must not become a flood of chores.
+        status.done.wait(max(0.0, self._turned_at + TURN_SECONDS - time.monotonic()))
+        self._turned_at = time.monotonic()
         status.keeper_event.clear()
         if not status.registered.is_set():
             self._register()

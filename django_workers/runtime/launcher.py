@@ -225,6 +225,9 @@ class Launcher:
             self._control = None
             return
         for kind, pid, _fds in frames:
+            if kind == wire.DRAIN:
+                self._draining = True  # whoever ends now is not replaced
+                continue
             process = self._children.get(pid)
             if process is None:
                 continue

@@ -132,7 +132,8 @@ class Nursery:
         self._retired.pop(pid, None)
 
     def say_stopping(self) -> None:
-        """Let the children's tasks know that the worker drains."""
+        """Let the launcher and the children's tasks know that the worker drains."""
+        self._control.send(wire.DRAIN)
         for link in self._dispatcher.links:
             try:
                 link.wire.send(wire.STOPPING, None)

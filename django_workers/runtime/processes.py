@@ -29,7 +29,7 @@ def say(text: str) -> None:
     """Print a line for whoever reads along; nobody reading must not end a worker."""
     try:
         print(text, flush=True)  # noqa: T201 - what an operator reads
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         _silence()
 
 
@@ -38,7 +38,7 @@ def flush() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         _silence()
 
 
@@ -48,8 +48,30 @@ def _silence() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         pass
+
+
+def keep_streams() -> None:
+    """Open what a parent has closed: nobody to read is no reason not to work.
+
+    Else the first socket would get the number of the standard output, and whatever a
+    task prints would go into it.
+    """
+    for number, name, mode in (
+        (0, "stdin", "r"),
+        (1, "stdout", "w"),
+        (2, "stderr", "w"),
+    ):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def kill_group(pid: int) -> None:

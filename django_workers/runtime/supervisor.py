@@ -121,7 +121,8 @@ class Supervisor:
             trust=self._trust,
             max_jobs=options.max_jobs,
             burst=options.burst,
-            promoted_nothing=lambda: chores.promoted_nothing,
+            promoted_nothing_since=chores.promoted_nothing_since,
+            jobs_run=lambda: self._completer.run_count,
         )
         self._keeper = Keeper(
             self._broker,

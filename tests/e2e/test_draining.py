@@ -44,7 +44,7 @@ def charged(job: Any) -> tuple[int, int, int]:
 # The first signal
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_lets_running_jobs_finish(run_worker, tmp_path, number):
     path = tmp_path / "runs"
     results = tasks.note_process.enqueue_many(

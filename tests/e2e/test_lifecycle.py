@@ -120,6 +120,36 @@ def test_a_burst_ends_when_nothing_is_left(run_worker):
     assert WorkerSession.objects.get().stop_reason == "nothing left"
 
 
+def test_a_burst_waits_for_what_is_due_in_a_moment(run_worker):
+    results = tasks.fail_with_retries.enqueue_many([((), {})] * 4)
+    with run_worker("--burst", wait_until_ready=False) as worker:
+        assert worker.wait() == 0
+        assert "Traceback" not in worker.output().partition("Stopped:")[2]
+
+    jobs = [job_of(result) for result in results]
+    assert {(job.status, job.attempts) for job in jobs} == {("failed", 2)}
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_nobody_to_read_is_no_reason_not_to_work(database_url, closed):
+    result = tasks.print_something.enqueue()
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m django runworkers --burst {closed}"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, job_of(result).status) == (0, "successful"), done
+
+
 def test_a_burst_of_nothing_ends_at_once(run_worker):
     began = time.monotonic()
     with run_worker("--burst", wait_until_ready=False) as worker:
@@ -135,6 +165,14 @@ def test_a_worker_may_end_after_so_many_jobs(run_worker):
     statuses = [job_of(result).status for result in results]
     assert statuses == ["successful"] * 3 + ["ready"] * 7
     assert WorkerSession.objects.get().stop_reason == "maximum of jobs reached"
+
+
+def test_a_job_that_is_tried_again_counts_as_often_as_it_has_run(run_worker):
+    result = tasks.fail_with_retries.enqueue()
+    with run_worker("--max-jobs", "2", wait_until_ready=False) as worker:
+        assert worker.wait() == 0
+
+    assert (job_of(result).status, job_of(result).attempts) == ("failed", 2)
 
 
 def test_a_worker_may_end_after_so_many_failures_in_a_row(run_worker):

@@ -22,7 +22,7 @@ from ...ids import uuid7
 from ...runtime.child import ChildOptions
 from ...runtime.launcher import Launcher
 from ...runtime.lease import Identity
-from ...runtime.processes import say
+from ...runtime.processes import keep_streams, say
 from ...runtime.reload import code_watcher, restart
 from ...runtime.supervisor import SupervisorOptions
 from ...task import registry
@@ -51,6 +51,10 @@ class Command(BaseCommand):
     # migrations are looked for by hand below.
     requires_migrations_checks = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        keep_streams()  # before Django takes hold of them
+        super().__init__(*args, **options)
+
     def create_parser(
         self, prog_name: str, subcommand: str, **kwargs: Any
     ) -> CommandParser:
@@ -73,10 +77,7 @@ class Command(BaseCommand):
         using = backend.database
         runtime = settings_from(options)
         self._refuse_pending_migrations(using)
-        self.stdout.write(
-            self.style.MIGRATE_HEADING(f"django_workers {django_workers.__version__}")
-        )
-        self.stdout.flush()
+        say(self.style.MIGRATE_HEADING(f"django_workers {django_workers.__version__}"))
         with as_command_error():
             autodiscover(runtime.autodiscover)
         self._warn_of_idle_patterns(runtime.tasks)
@@ -107,6 +108,12 @@ class Command(BaseCommand):
             backend.database  # noqa: B018 - reading it checks it
         return backend
 
+    def _warn(self, text: str) -> None:
+        try:
+            self.stderr.write(self.style.WARNING(text))
+        except OSError:
+            pass  # nobody reads it
+
     def _warn_of_idle_patterns(self, patterns: Sequence[str]) -> None:
         """Say which patterns of TASKS no task here has a name for.
 
@@ -114,9 +121,7 @@ class Command(BaseCommand):
         """
         for pattern in patterns:
             if not registry.names([pattern]):
-                self.stderr.write(
-                    self.style.WARNING(f"No task of this project matches {pattern!r}.")
-                )
+                self._warn(f"No task of this project matches {pattern!r}.")
 
     def _refuse_pending_migrations(self, using: str) -> None:
         """Say at once what would otherwise fail later.
@@ -135,9 +140,7 @@ class Command(BaseCommand):
             )
         except DatabaseError as error:
             text = str(error).strip().splitlines()[0]
-            self.stderr.write(
-                self.style.WARNING(f"The database is away ({text}); waiting for it.")
-            )
+            self._warn(f"The database is away ({text}); waiting for it.")
             return
         finally:
             connection.close()

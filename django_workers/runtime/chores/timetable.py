@@ -51,10 +51,9 @@ class Chores:
             "prune": time.monotonic() + _jittered(PRUNE_SECONDS),
         }
 
-    @property
-    def promoted_nothing(self) -> bool:
-        """Whether the last promotion found nothing due."""
-        return self._promoter.idle
+    def promoted_nothing_since(self, moment: float) -> bool:
+        """Whether since then nothing was due, and nothing will be soon."""
+        return self._promoter.found_nothing_since(moment)
 
     def declare(
         self, schedules: Sequence[Mapping[str, Any]], *, known: Iterable[str]
