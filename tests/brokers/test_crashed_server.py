@@ -10,7 +10,7 @@ from django_workers.brokers import PostgreSQLBroker
 from tests.contracts.jobs import claim, claim_one, succeed
 from tests.databases import PostgresServer
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.postgresql, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

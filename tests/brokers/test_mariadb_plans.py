@@ -16,7 +16,7 @@ from django_workers.brokers import Broker, Ending, Failure, Lane
 from django_workers.models import Schedule
 from tests.contracts.jobs import rolled_back
 
-pytestmark = [pytest.mark.mariadb, pytest.mark.django_db]
+pytestmark = [pytest.mark.mariadb, pytest.mark.django_db, pytest.mark.thorough]
 
 TABLE = "django_workers_job"
 SESSION = uuid.UUID("01a204b2-defd-7467-8eea-16805ac5b2da")

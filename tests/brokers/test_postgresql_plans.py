@@ -16,7 +16,7 @@ from django_workers.brokers import postgresql_statements as sql
 from django_workers.models import Job, Schedule
 from tests.contracts.jobs import rolled_back
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.django_db]
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db, pytest.mark.thorough]
 
 TABLE = "django_workers_job"
 PKEY = "django_workers_job_pkey"
@@ -293,6 +293,7 @@ def ending_params(count):
         "delays": [None] * count,
         "in_places": [False] * count,
         "reasons": ["no"] * count,
+        "unstarted": [True] * count,
     }
 
 

@@ -17,7 +17,7 @@ from django_workers.brokers import Ending, Failure, Lane, SQLiteBroker
 from django_workers.models import Schedule
 from tests.contracts.jobs import rolled_back
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.django_db]
+pytestmark = [pytest.mark.sqlite, pytest.mark.django_db, pytest.mark.thorough]
 
 TABLE = "django_workers_job"
 PKEY = "sqlite_autoindex_django_workers_job_1"

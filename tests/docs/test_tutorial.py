@@ -15,7 +15,7 @@ import pytest
 from tests.docs.pages import Snippet, page
 from tests.support import READY, ROOT, RunningWorker, wait_until
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.worker]
+pytestmark = [pytest.mark.sqlite, pytest.mark.worker, pytest.mark.thorough]
 TUTORIAL = page("docs/tutorial.md")
 DOCTEST = """
 import doctest, sys, django

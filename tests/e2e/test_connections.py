@@ -10,7 +10,11 @@ from tests.e2e.jobs import all_ended, settings_of
 from tests.e2e.query_tasks import select_and_update, select_and_update_async
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.postgresql,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.thorough,
+]
 
 SLOTS = 4
 WORKER = ("--processes", "2", "--concurrency", str(SLOTS), "--no-schedules")

@@ -37,7 +37,7 @@ SHORT_LEASE = (
 )
 ONE_CHILD = ("--processes", "1", "--concurrency", "2")
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 
 # Supervisors

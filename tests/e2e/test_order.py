@@ -21,7 +21,7 @@ from tests.e2e.jobs import (
 )
 from tests.support import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 ONE_SLOT = ("--processes", "1", "--concurrency", "1", "--no-schedules")
 # A request from outside is noticed as soon as on a database that can tell.

@@ -30,7 +30,7 @@ from tests.e2e.jobs import (
 )
 from tests.support import READY, running_worker, wait_until
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.postgresql, pytest.mark.thorough]
 
 SHORT_LEASE = (
     *("--lock-duration", "2", "--heartbeat-interval", "0.4"),

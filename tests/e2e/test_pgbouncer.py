@@ -30,7 +30,11 @@ from tests.e2e.jobs import (
 )
 from tests.support import RunningWorker, running_worker, wait_until
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.usefixtures("worker")]
+pytestmark = [
+    pytest.mark.postgresql,
+    pytest.mark.usefixtures("worker"),
+    pytest.mark.thorough,
+]
 
 # PgBouncer keeps these for each of its clients, whatever server they get.
 TRACKED = {

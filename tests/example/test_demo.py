@@ -21,7 +21,7 @@ from tests.example.support import environment
 from tests.support import MARK, RunningWorker, wait_until
 
 # The demo uses SQLite, whatever this session runs on.
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.thorough]
 
 START_SECONDS = 40
 
