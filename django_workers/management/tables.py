@@ -104,7 +104,7 @@ def job_dict(job: Job) -> dict[str, Any]:
             for field in attempt._meta.concrete_fields
             if field.attname not in ("id", "job_id")
         }
-        for attempt in job.attempt_set.order_by("epoch")
+        for attempt in job.attempt_set.db_manager(job._state.db).order_by("epoch")
     ]
     return values
 
