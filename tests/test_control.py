@@ -1065,3 +1065,20 @@ def test_without_a_backend_of_ours_it_is_the_default_database(settings: Any):
 
     assert queue_database() == connection.alias
     assert queue_databases() == []
+
+
+ODD = "a NUL \0 and half a pair \ud800"
+STORED = "a NUL \ufffd and half a pair \ufffd"
+
+
+@pytest.mark.django_db
+def test_a_reason_is_kept_as_far_as_a_database_can():
+    job = add_job()
+
+    control.cancel(job.id, reason=ODD)
+    control.pause("emails", reason=ODD, by=ODD)
+
+    job.refresh_from_db()
+    assert job.reason == STORED
+    queue = Queue.objects.get(name="emails")
+    assert (queue.pause_reason, queue.paused_by) == (STORED, STORED)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from .. import signals
 from ..brokers import Broker, Lane, broker_for
+from ..codec import storable_text
 from ..compat import InvalidTaskBackend, task_backends
 from ..databases import after_commit
 from ..models import Job
@@ -18,6 +19,9 @@ from .targets import Targets, chunks_of, database_of
 from .twin import async_twin
 
 logger = logging.getLogger("django_workers.control")
+
+# Most characters of a reason that are kept.
+REASON_LIMIT: Final = 1_000
 
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -33,6 +37,7 @@ def cancel(
     at once.
     """
     text = f"{reason} (by {by})" if reason and by else reason or (by and f"by {by}")
+    text = storable_text(text, limit=REASON_LIMIT)
     answers: dict[str, str] = {}
     using = database_of(ids, using)
     broker = broker_for(using)

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from ..brokers import broker_for
+from ..codec import storable_text
 from ..databases import queue_database
 from ..dialect import DatabaseNow
 from ..models import Queue
@@ -39,7 +40,9 @@ def pause(
     rows = queues.filter(name=queue)
     changed = rows.filter(paused_at__isnull=True).update(paused_at=DatabaseNow())
     rows.update(
-        paused_by=by[:150], pause_reason=reason[:255], paused_until=paused_until
+        paused_by=storable_text(by, limit=150),
+        pause_reason=storable_text(reason, limit=255),
+        paused_until=paused_until,
     )
     wakeup.announce(broker, [wakeup.CONTROL])
     return bool(changed)

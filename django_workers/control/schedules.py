@@ -4,6 +4,7 @@ from difflib import get_close_matches
 
 from .. import schedules
 from ..brokers import broker_for
+from ..codec import storable_text
 from ..databases import queue_database
 from ..exceptions import ScheduleDoesNotExist
 from ..models import Schedule
@@ -58,7 +59,9 @@ def disable_schedule(
     text = f"{reason} (by {by})" if reason and by else reason or (by and f"by {by}")
     rows = Schedule.objects.using(schedule._state.db).filter(pk=schedule.pk)
     return bool(
-        rows.filter(enabled=True).update(enabled=False, disabled_reason=text[:255])
+        rows.filter(enabled=True).update(
+            enabled=False, disabled_reason=storable_text(text, limit=255)
+        )
     )
 
 
