@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -45,6 +46,18 @@ class WorkersModelAdmin(BaseAdmin[M]):
         """Return the rows of the database that holds the queue."""
         found: QuerySet[M] = super().get_queryset(request)
         return found.using(queue_database())
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[M], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Carry out an action on the ticked rows; refuse ticks that are no row's."""
+        try:
+            for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.to_python(text)
+        except ValidationError as error:
+            # Django would ask the database for such rows, and fail.
+            raise BadRequest(error.messages[0]) from error
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def url(self, name: str, *args: object) -> str:
         """The address of one of this model's pages, by the end of its name."""
