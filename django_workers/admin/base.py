@@ -18,6 +18,7 @@ from .site import APP, context_of, extend
 
 M = TypeVar("M", bound=Model)
 STYLESHEET: Final = "django_workers/admin.css"
+_KEY_BITS: Final = 63
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[M]
@@ -53,7 +54,9 @@ class WorkersModelAdmin(BaseAdmin[M]):
         """Carry out an action on the ticked rows; refuse ticks that are no row's."""
         try:
             for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
-                self.opts.pk.to_python(text)
+                key = self.opts.pk.to_python(text)
+                if isinstance(key, int) and key.bit_length() > _KEY_BITS:
+                    raise ValidationError("too large for the key of a row")
         except ValidationError as error:
             # Django would ask the database for such rows, and fail.
             raise BadRequest(error.messages[0]) from error

@@ -6,7 +6,7 @@ of jobs at a time; the link to older ones goes on where the look ended.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import stats
+from ..codec.error_text import UNSTORABLE
 from ..models import WAITING, Job, JobStatus, Queue
 from ..models.tags import has_tag
 from .base import rows
@@ -46,6 +47,8 @@ LOOKUPS: Final = frozenset(
 WAITING_GROUP: Final = "waiting"
 
 _UUID_DIGITS: Final = 32
+# The longest number that any database takes for the key of a schedule.
+_KEY_DIGITS: Final = 18
 _SHORTEST_PREFIX: Final = 4
 _HEX: Final = re.compile(r"[0-9a-f]{1,32}")
 
@@ -182,9 +185,26 @@ class JobChangeList(MenuChangeList):
     no_filters = (BEFORE, AFTER, VERB)
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        self._before = _as_id(request.GET.get(BEFORE))
-        self._after = None if self._before else _as_id(request.GET.get(AFTER))
+        self._before = as_id(request.GET.get(BEFORE))
+        self._after = None if self._before else as_id(request.GET.get(AFTER))
         super().__init__(request, *args, **kwargs)
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return what the filters keep: nothing if no job can have such a value."""
+        asked = self.filter_params
+        self.filter_params = {
+            name: values
+            for name, values in asked.items()
+            if all(not text or _VALUES.get(name, bool)(text) for text in values)
+        }
+        found = super().get_queryset(request, *args, **kwargs)
+        possible = self.filter_params == asked and not any(
+            UNSTORABLE.search(text)
+            for texts in request.GET.lists()
+            for text in texts[1]
+        )
+        self.filter_params = asked
+        return found if possible else found.none()
 
     def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
         """Write the filters as a query; another filter begins at its newest job."""
@@ -316,8 +336,20 @@ class JobChangeList(MenuChangeList):
         ]
 
 
-def _as_id(text: str | None) -> UUID | None:
+def as_id(text: str | None) -> UUID | None:
+    """The id that a text is; None if it is none."""
     try:
         return UUID(text) if text else None
     except ValueError:
         return None
+
+
+def _is_key(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _KEY_DIGITS
+
+
+# What the values of a filter must be, for the database to compare with them.
+_VALUES: Final[dict[str, Callable[[str], object]]] = {
+    "session": as_id,
+    "schedule": _is_key,
+}

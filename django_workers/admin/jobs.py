@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from ..codec import storable_text
 from ..models import Job
 from ..templatetags import django_workers_admin as show
 from .base import ReadOnly, WorkersModelAdmin, rows, way_back
@@ -266,7 +267,8 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel one job; `reason` may say why."""
-        reason = request.POST.get("reason", "").strip()[:_REASON_LIMIT]
+        given = request.POST.get("reason", "").strip()
+        reason = storable_text(given, limit=_REASON_LIMIT)
         return self._act(CANCEL, request, object_id, reason=reason)
 
     @method_decorator(require_POST)

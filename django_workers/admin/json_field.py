@@ -4,6 +4,7 @@ import json
 from typing import Any, NoReturn
 
 from django import forms
+from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext
 
 from .. import codec
@@ -50,6 +51,13 @@ class StrictJSONField(forms.JSONField):
 
     def validate(self, value: Any) -> None:
         """Accept the empty list and object: they are arguments too."""
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Show again what was typed, whatever it is."""
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
 
     def prepare_value(self, value: Any) -> Any:
         """Show the empty list and object as they are."""

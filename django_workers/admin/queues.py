@@ -182,7 +182,13 @@ class QueueAdmin(ReadOnly, WorkersModelAdmin[Queue]):
         self, request: HttpRequest, names: list[str], *, reason: str, until: Any
     ) -> None:
         for name in names:
-            changed = control.pause(name, reason=reason, by=actor(request), until=until)
+            try:
+                changed = control.pause(
+                    name, reason=reason, by=actor(request), until=until
+                )
+            except ValueError as error:  # the database's clock may be ahead of ours
+                self.message_user(request, f"{name}: {error}", messages.ERROR)
+                continue
             text = (
                 gettext("The queue %(name)s is paused.")
                 if changed
