@@ -44,7 +44,7 @@ class Ending:
     attempts: int = 0
     crashes: int = 0
     interruptions: int = 0
-    # Seconds until the job is due again; None leaves its due time alone.
+    # Seconds until the job is due again, 0 for now; None leaves its due time alone.
     delay: float | None = None
     # Keep the job's place in its lane instead of drawing a new one.
     in_place: bool = False
@@ -62,6 +62,11 @@ class Ending:
         if self.outcome == AttemptOutcome.SUCCESSFUL:
             return self.number > 1
         return bool(self.outcome)
+
+    @property
+    def is_unstarted(self) -> bool:
+        """Whether the job did not start: the claim then leaves no trace of a start."""
+        return not self.outcome
 
     @classmethod
     def succeed(cls, job: ClaimedJob, *, result: str, duration: float) -> "Ending":
@@ -108,7 +113,8 @@ class Ending:
             wait=job.wait,
             started_at=job.claimed_at,
             attempts=1,
-            delay=delay if delay > 0 else None,
+            # At once, too: it waits from now on, not since it was first enqueued.
+            delay=max(delay, 0.0),
             failure=failure,
         )
 

@@ -101,6 +101,7 @@ class PostgreSQLBroker(Broker):
                 "delays": [ending.delay for ending in endings],
                 "in_places": [ending.in_place for ending in endings],
                 "reasons": [ending.reason for ending in endings],
+                "unstarted": [ending.is_unstarted for ending in endings],
             }
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)

@@ -170,7 +170,13 @@ _STATUS: Final = """(CASE WHEN job.cancel_requested_at IS NOT NULL
         AND ending.status IN ('ready', 'scheduled', 'blocked')
         THEN 'cancelled' ELSE ending.status END)"""
 
-# Any mixture of endings.
+# What the last attempt that did start has left.
+_LAST_ATTEMPT: Final = """(SELECT attempt.{column}
+        FROM django_workers_attempt AS attempt
+        WHERE attempt.job_id = job.id ORDER BY attempt.epoch DESC LIMIT 1)"""
+
+# Any mixture of endings. A claim under which the job did not start takes its traces
+# back; the subqueries run for those only.
 LEAVE_RUNNING: Final = (
     f"""
 UPDATE django_workers_job AS job
@@ -186,17 +192,26 @@ SET status = {_STATUS}, session = NULL,
     run_after = CASE WHEN ending.delay IS NULL THEN job.run_after
         ELSE STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second' END,
     position = CASE WHEN ending.status = 'ready' AND NOT ending.in_place
-        THEN {POSTGRESQL_POSITION} ELSE job.position END
+        THEN {POSTGRESQL_POSITION} ELSE job.position END,
+    started_at = CASE WHEN ending.unstarted AND job.started_at = job.last_attempted_at
+        AND job.attempts + job.crashes + job.interruptions = 0
+        THEN NULL ELSE job.started_at END,
+    last_attempted_at = CASE WHEN ending.unstarted
+        THEN {_LAST_ATTEMPT.format(column="started_at")}
+        ELSE job.last_attempted_at END,
+    worker = CASE WHEN ending.unstarted
+        THEN COALESCE({_LAST_ATTEMPT.format(column="worker")}, '')
+        ELSE job.worker END
 FROM unnest(
     (SELECT %(ids)s::uuid[]), (SELECT %(epochs)s::int[]),
     (SELECT %(statuses)s::varchar[]), (SELECT %(durations)s::float8[]),
     (SELECT %(results)s::text[]::jsonb[]), (SELECT %(attempts)s::int[]),
     (SELECT %(crashes)s::int[]), (SELECT %(interruptions)s::int[]),
     (SELECT %(delays)s::float8[]), (SELECT %(in_places)s::bool[]),
-    (SELECT %(reasons)s::text[])
+    (SELECT %(reasons)s::text[]), (SELECT %(unstarted)s::bool[])
 ) AS ending (
     id, epoch, status, duration, result, attempts, crashes, interruptions, delay,
-    in_place, reason
+    in_place, reason, unstarted
 )
 """
     + _TOKEN

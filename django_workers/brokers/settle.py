@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Value
+from django.db.models import Case, F, OuterRef, Subquery, Value, When
+from django.db.models.functions import Coalesce
 
 from ..dialect import DatabaseNow, DatabaseNowPlus, NextPosition
 from ..models import FINISHED, Attempt, JobStatus
@@ -77,7 +78,33 @@ class SettleVerbs(OnDatabase):
             changes["run_after"] = DatabaseNowPlus(Value(ending.delay))
         if status == JobStatus.READY and not ending.in_place:
             changes["position"] = NextPosition()
+        if ending.is_unstarted:
+            changes |= self._traces_taken_back()
         return changes
+
+    def _traces_taken_back(self) -> dict[str, Any]:
+        """What the row said before a claim under which the job did not start."""
+        last = (
+            Attempt.objects.using(self.using)
+            .filter(job_id=OuterRef("id"))
+            .order_by("-epoch")
+        )
+        # MySQL writes one after the other and compares with what it has written: the
+        # one that looks at the others comes first.
+        return {
+            "started_at": Case(
+                When(
+                    started_at=F("last_attempted_at"),
+                    attempts=0,
+                    crashes=0,
+                    interruptions=0,
+                    then=Value(None),
+                ),
+                default=F("started_at"),
+            ),
+            "last_attempted_at": Subquery(last.values("started_at")[:1]),
+            "worker": Coalesce(Subquery(last.values("worker")[:1]), Value("")),
+        }
 
     def _record_attempts(self, session: UUID, endings: Iterable[Ending]) -> None:
         """Write a row for every attempt the job's own row cannot tell."""

@@ -47,6 +47,11 @@ WHERE job.id = picked.id
 RETURNING {_RETURNED}
 """
 
+# What the last attempt that did start has left.
+_LAST_ATTEMPT: Final = """(SELECT attempt.{column}
+        FROM django_workers_attempt AS attempt
+        WHERE attempt.job_id = job.id ORDER BY attempt.epoch DESC LIMIT 1)"""
+
 # For the same reason the plus before the id and the limit that limits nothing: without
 # them it reads all jobs and looks for each among the endings. (Measured with a million
 # jobs by the figures of fifty, 100 endings: 224 ms instead of 7.)
@@ -69,7 +74,16 @@ SET status = CASE WHEN job.cancel_requested_at IS NOT NULL
             + ending.delay / 86400.0) END,
     position = CASE WHEN ending.status = 'ready' AND NOT ending.in_place
         THEN CAST(ROUND((JULIANDAY('NOW') - 2440587.5) * 86400000.0) AS INTEGER) * 1000
-        ELSE job.position END
+        ELSE job.position END,
+    started_at = CASE WHEN ending.unstarted AND job.started_at = job.last_attempted_at
+        AND job.attempts + job.crashes + job.interruptions = 0
+        THEN NULL ELSE job.started_at END,
+    last_attempted_at = CASE WHEN ending.unstarted
+        THEN {_LAST_ATTEMPT.format(column="started_at")}
+        ELSE job.last_attempted_at END,
+    worker = CASE WHEN ending.unstarted
+        THEN COALESCE({_LAST_ATTEMPT.format(column="worker")}, '')
+        ELSE job.worker END
 FROM (
     SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS epoch,
         json_extract(value, '$[2]') AS status,
@@ -80,7 +94,8 @@ FROM (
         json_extract(value, '$[7]') AS interruptions,
         json_extract(value, '$[8]') AS delay,
         json_extract(value, '$[9]') AS in_place,
-        json_extract(value, '$[10]') AS reason
+        json_extract(value, '$[10]') AS reason,
+        json_extract(value, '$[11]') AS unstarted
     FROM json_each(%s) LIMIT -1
 ) AS ending
 WHERE job.id = +ending.id AND job.epoch = ending.epoch AND job.session IS %s
@@ -168,6 +183,7 @@ class SQLiteBroker(Broker):
                     ending.delay,
                     ending.in_place,
                     ending.reason,
+                    ending.is_unstarted,
                 )
                 for ending in endings
             ],

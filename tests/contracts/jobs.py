@@ -95,6 +95,13 @@ def snooze(job, *, delay=60.0):
     return ending
 
 
+def postpone(job, *, delay=60.0):
+    """Return the ending of a claim that is better made some seconds later."""
+    ending = Ending.release(job)
+    ending.status, ending.delay, ending.in_place = "scheduled", delay, False
+    return ending
+
+
 def park(job):
     """Return the ending of a claim nobody can run."""
     ending = Ending.release(job)

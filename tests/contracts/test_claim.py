@@ -13,7 +13,7 @@ from tests.contracts.jobs import (
     claim,
     lanes_of,
     new_job,
-    release,
+    retry,
     row,
     store,
     succeed,
@@ -47,9 +47,9 @@ def test_a_job_is_claimed_once(broker):
 
 def test_each_claim_raises_the_epoch_and_keeps_the_first_start(broker):
     session = uuid4()
-    (job_id,) = store(broker)
+    (job_id,) = store(broker, max_attempts=2)
     (first,) = claim(broker, session=session)
-    broker.release(session, [release(first)])
+    broker.retry(session, [retry(first)])
 
     (second,) = claim(broker, session=session)
 

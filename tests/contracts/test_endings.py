@@ -1,6 +1,7 @@
 """Succeed, retry, fail, release: how claims end, and whose word counts."""
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import transaction
 from django_workers.models import Attempt, Job, JobStatus, Rollup
 from tests.contracts.jobs import (
     ENDINGS,
+    PAST,
     as_uuids,
     cancel,
     claim,
@@ -16,6 +18,7 @@ from tests.contracts.jobs import (
     fail,
     let_time_pass,
     park,
+    postpone,
     release,
     retry,
     row,
@@ -143,6 +146,87 @@ def test_a_release_keeps_the_place_and_charges_nothing(broker):
     assert row(ids[0]).interruptions == 0
     assert not Attempt.objects.exists()
     assert not Rollup.objects.exists()
+
+
+UNSTARTED = {"release": release, "park": park, "postpone": postpone}
+
+
+@pytest.mark.parametrize("kind", UNSTARTED)
+def test_a_claim_that_started_nothing_leaves_no_start_behind(broker, kind):
+    session = uuid4()
+    job, other = claim_one(broker, session), claim_one(broker, session)
+
+    broker.release(session, [UNSTARTED[kind](job), fail(other)])
+
+    back, failed = row(job.id), row(other.id)
+    assert (back.started_at, back.last_attempted_at, back.worker) == (None, None, "")
+    assert failed.started_at is not None
+    assert (failed.last_attempted_at, failed.worker) == (failed.started_at, "worker-1")
+
+
+@pytest.mark.parametrize("kind", UNSTARTED)
+@pytest.mark.parametrize("before", ["retry", "snooze", "crash", "requeue"])
+def test_a_claim_that_started_nothing_leaves_the_last_start(broker, kind, before):
+    session = uuid4()
+    job = claim_one(broker, session, max_attempts=3)
+    if before == "requeue":
+        ending = fail(job)
+    else:
+        ending = retry(job) if before == "retry" else release(job)
+        ending.outcome = {"snooze": "snoozed", "crash": "crashed"}.get(before, "failed")
+        ending.crashes = int(before == "crash")
+    ending.worker = "worker-1"
+    broker.settle(session, [ending])
+    broker.requeue(as_uuids([job.id]), reset_attempts=True)
+    first = row(job.id).started_at
+    for _ in range(2):
+        let_time_pass(broker)
+        (again,) = claim(broker, session=session, worker="worker-2")
+        assert row(job.id).last_attempted_at > first
+
+        broker.release(session, [UNSTARTED[kind](again)])
+
+        back = row(job.id)
+        assert back.started_at == first
+        assert abs(back.last_attempted_at - first) <= timedelta(milliseconds=1)
+        assert back.worker == "worker-1"
+        Job.objects.update(status="ready", run_after=None)
+
+
+def test_a_cancelled_job_that_had_not_started_says_so(broker):
+    session = uuid4()
+    job = claim_one(broker, session)
+    broker.cancel(as_uuids([job.id]))
+
+    broker.release(session, [release(job)])
+
+    assert row(job.id).status == JobStatus.CANCELLED
+    assert (row(job.id).started_at, row(job.id).worker) == (None, "")
+
+
+def test_a_job_tried_again_at_once_waits_from_then_on(broker):
+    session = uuid4()
+    job = claim_one(broker, session, max_attempts=2)
+    Job.objects.update(enqueued_at=PAST)
+    before = broker.now()
+
+    broker.retry(session, [retry(job)])
+
+    assert row(job.id).run_after >= before - timedelta(milliseconds=1)
+    (again,) = claim(broker)
+    assert 0 <= again.wait < 60
+
+
+def test_a_job_put_back_in_its_place_waits_since_it_was_enqueued(broker):
+    session = uuid4()
+    job = claim_one(broker, session)
+    Job.objects.update(enqueued_at=PAST)
+
+    broker.release(session, [release(job)])
+
+    assert row(job.id).run_after is None
+    (again,) = claim(broker)
+    assert again.wait > 86_400
 
 
 def test_a_snooze_charges_nothing_but_is_remembered(broker):
