@@ -1,17 +1,20 @@
 """Claim: ready jobs become a session's own, lane by lane."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
+from django.db.models import F, Value, Window
+from django.db.models.functions import Coalesce, RowNumber
 
 from ..models import Attempt, JobStatus
 from .database import OnDatabase
 from .lanes import find_lanes
 from .records import Claim, ClaimedJob, Lane
 from .rows import CLAIM_FIELDS, claimed_job, held_job
+
+# Most attempts of a job that a claim brings along.
+MOST_HISTORY: Final = 100
 
 
 class ClaimVerb(OnDatabase):
@@ -94,11 +97,18 @@ class ClaimVerb(OnDatabase):
         return [held_job(row, now) for row in rows]
 
     def history(self, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """The recorded attempts of jobs, oldest first, by id."""
+        """The newest recorded attempts of jobs, the oldest of them first, by id.
+
+        A hundred of each at most: a job that is put off every few seconds for a week
+        has more of them than a frame should hold.
+        """
         found: dict[str, list[dict[str, Any]]] = {}
+        newest_first = Window(RowNumber(), "job_id", F("epoch").desc())
         for row in (
             Attempt.objects.using(self.using)
             .filter(job_id__in=[UUID(job_id) for job_id in ids])
+            .annotate(place=newest_first)
+            .filter(place__lte=MOST_HISTORY)
             .order_by("job_id", "epoch")
             .values("job_id", "outcome", "worker", "exception", "traceback")
         ):

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from ..brokers import Broker
+from django.db import DatabaseError
+
+from ..brokers import Broker, is_locked
 from ..conf import RuntimeSettings
 from . import exits, wakeup
 from .chores import Chores
@@ -71,6 +73,8 @@ class Keeper:
         self._beaten_at = 0.0
         self._hellos: deque[dict[str, Any]] = deque()
         self._policies: dict[str, Any] = {}
+        # A child whose declared schedules are still to be written.
+        self._undeclared: dict[str, Any] | None = None
         # Why the worker stops, for its row; set by whoever drains it.
         self.stop_reason = ""
 
@@ -100,6 +104,7 @@ class Keeper:
         while self._hellos:
             self._greet(self._hellos[0])
             self._hellos.popleft()
+        self._declare()
         self._stop_if_finished()
         if not status.stopping.is_set():
             self._obey()
@@ -169,7 +174,10 @@ class Keeper:
         with self._broker.transaction():
             self._broker.admit(sorted(names))
         if self._schedules:
-            self._chores.declare(hello["schedules"], known=hello["policies"])
+            self._undeclared = hello
+            self._declare()
+        # Before the first claim: a queue may be paused.
+        self._lanes.pause(self._chores.paused_queues())
         self._status.names = names
         self._status.ready.set()
         self._beaten_at = 0.0
@@ -180,6 +188,21 @@ class Keeper:
             enabled = self._chores.schedule_count() if self._schedules else 0
             self._ready(len(hello["policies"]), enabled)
         self._claimer.hint("")
+
+    def _declare(self) -> None:
+        """Bring the schedules of code into their table; later if one is held."""
+        hello = self._undeclared
+        if hello is None:
+            return
+        try:
+            with self._broker.transaction():
+                self._chores.declare(hello["schedules"], known=hello["policies"])
+        except DatabaseError as error:
+            if not is_locked(error):
+                raise
+            logger.info("Schedules are not declared yet: a row is locked")
+        else:
+            self._undeclared = None
 
     # What others want
 

@@ -334,3 +334,31 @@ def test_the_history_is_told_oldest_first(broker):
             for epoch in (1, 2)
         ]
     }
+
+
+def test_only_the_newest_of_very_many_attempts_are_told(broker, monkeypatch):
+    monkeypatch.setattr("django_workers.brokers.claim.MOST_HISTORY", 3)
+    session = uuid4()
+    jobs = [claim_one(broker, session) for _ in range(2)]
+    for job in jobs:
+        Attempt.objects.bulk_create(
+            Attempt(
+                job_id=job.id,
+                number=1,
+                epoch=epoch,
+                outcome="snoozed",
+                worker=f"worker-{epoch}",
+                finished_at=broker.now(),
+            )
+            for epoch in range(1, 8)
+        )
+
+    history = broker.history([job.id for job in jobs])
+
+    assert history.keys() == {job.id for job in jobs}
+    for attempts in history.values():
+        assert [row["worker"] for row in attempts] == [
+            "worker-5",
+            "worker-6",
+            "worker-7",
+        ]
