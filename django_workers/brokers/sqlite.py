@@ -18,7 +18,7 @@ from django.db import transaction
 
 from .base import Broker
 from .endings import Ending
-from .records import ClaimedJob, Lane
+from .records import ClaimedJob, Lane, Promotion
 
 _RETURNED: Final = """
     id, epoch, task, queue, priority, position, args, kwargs, attempts, crashes,
@@ -31,6 +31,10 @@ _RETURNED: Final = """
     COALESCE(expires_at <= last_attempted_at, 0), tags, metadata"""
 
 _NOW: Final = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
+
+_POSITION: Final = (
+    "CAST(ROUND((JULIANDAY('NOW') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
+)
 
 # Joined to what it picked, not by ``id IN (SELECT ...)``: if the table was analyzed
 # while it held some dozen jobs, SQLite believes for ever that it had better read all.
@@ -45,6 +49,22 @@ FROM (
 ) AS picked
 WHERE job.id = picked.id
 RETURNING {_RETURNED}
+"""
+
+# The clock stands still within a statement, and jobs follow each other by due time.
+PROMOTE: Final = f"""
+UPDATE django_workers_job AS job
+SET status = 'ready', position = {_POSITION} + due.place
+FROM (
+    SELECT id, ROW_NUMBER() OVER (ORDER BY run_after) - 1 AS place
+    FROM (
+        SELECT id, run_after FROM django_workers_job
+        WHERE status = 'scheduled' AND run_after <= {_NOW}
+        ORDER BY run_after LIMIT %s
+    )
+) AS due
+WHERE job.id = due.id
+RETURNING queue, priority
 """
 
 # What the last attempt that did start has left.
@@ -73,8 +93,7 @@ SET status = CASE WHEN job.cancel_requested_at IS NOT NULL
         ELSE STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', JULIANDAY('NOW')
             + ending.delay / 86400.0) END,
     position = CASE WHEN ending.status = 'ready' AND NOT ending.in_place
-        THEN CAST(ROUND((JULIANDAY('NOW') - 2440587.5) * 86400000.0) AS INTEGER) * 1000
-        ELSE job.position END,
+        THEN {_POSITION} ELSE job.position END,
     started_at = CASE WHEN ending.unstarted AND job.started_at = job.last_attempted_at
         AND job.attempts + job.crashes + job.interruptions = 0
         THEN NULL ELSE job.started_at END,
@@ -194,3 +213,12 @@ class SQLiteBroker(Broker):
         with self.connection.cursor() as cursor:
             cursor.execute(LEAVE_RUNNING, [rows, session.hex])
             return {str(UUID(job_id)): status for job_id, status in cursor.fetchall()}
+
+    def promote(self, limit: int = 1_000) -> Promotion:
+        """See ChoreVerbs.promote(): one statement."""
+        with self.transaction(), self.connection.cursor() as cursor:
+            cursor.execute(PROMOTE, [limit])
+            lanes = [Lane(*row) for row in cursor.fetchall()]
+        return Promotion(
+            count=len(lanes), lanes=frozenset(lanes), next_due=self._next_due()
+        )
