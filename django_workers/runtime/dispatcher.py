@@ -21,9 +21,12 @@ from .waiting import WaitingJobs
 
 # Claiming stops while so many endings wait for the database.
 MOST_UNSETTLED: Final = 10_000
-# Jobs that must run alone come one at a time; the others are tried again so much later,
-# by whoever has room for them then.
+# Jobs that must run alone come one at a time. A worker holds so many; the others
+# are tried again so much later, by whoever has room for them then.
+MOST_SUSPECTS: Final = 8
 SUSPECT_SECONDS: Final = 10.0
+# How long the only child of a worker has for other jobs in between.
+OTHERS_SECONDS: Final = 0.1
 
 
 class Dispatcher:
@@ -52,6 +55,9 @@ class Dispatcher:
         self._suspect_at = max(1, max_crashes - 1)
         self._suspects = WaitingJobs(rank_of)
         self._alone: ChildLink | None = None
+        # Whether it has been sent one, and until when other jobs have their turn.
+        self._has_had_turn = False
+        self._others_until = 0.0
         self._endings = EndingQueue()
         # Every job that is ours in the database, by id.
         self._ids: dict[str, ChildLink | None] = {}
@@ -144,8 +150,7 @@ class Dispatcher:
             links = [link for link in self.links if link.takes_jobs]
             room = sum(link.room for link in links)
             ahead = sum(link.speed.ahead() for link in links) if self._prefetch else 0
-            held = len(self._waiting) + len(self._suspects)
-            wanted = min(self._batch_size, room + ahead - held)
+            wanted = min(self._batch_size, room + ahead - len(self._waiting))
             starving = any(link.free_slots for link in links) and not self._waiting
             if starving or wanted >= min(self._batch_size, ahead) // 2:
                 return max(0, wanted)
@@ -184,18 +189,10 @@ class Dispatcher:
         waiting = self._waiting
         if job.crashes >= self._suspect_at:
             waiting = self._suspects
-            if len(waiting) >= self._most_suspects:
+            if len(waiting) >= MOST_SUSPECTS:
                 self._end(endings.postponed(job, delay=SUSPECT_SECONDS))
                 return
         waiting.push(job, self._histories.get(job.id), now=now)
-
-    @property
-    def _most_suspects(self) -> int:
-        """How many may wait to run alone: while one does, its child does nothing else.
-
-        The only child must come back to its other jobs in between.
-        """
-        return 2 if len(self.links) > 1 else 1
 
     def _renew(self, job: ClaimedJob) -> None:
         self._waiting.renew(job)
@@ -236,18 +233,27 @@ class Dispatcher:
             pass  # its end is on its way, and brings the jobs back
 
     def _mind_suspects(self) -> None:
-        """Keep one child for jobs that must run alone, for as long as there are any."""
-        link = self._alone
-        if link is not None and link.is_empty and not self._suspects:
-            link.alone, self._alone = False, None
-            return
+        """Keep one child for jobs that must run alone, for as long as there are any.
+
+        The only child comes back to its other jobs after each of them.
+        """
+        link, now = self._alone, time.monotonic()
+        if link is not None and link.is_empty:
+            is_only = len(self.links) == 1 and self._has_had_turn
+            if is_only or not self._suspects:
+                link.alone, self._alone = False, None
+                self._others_until = now + OTHERS_SECONDS if is_only else 0.0
+                return
         if link is None or link.retiring:
+            if now < self._others_until:
+                return
             link = self._alone = self._least_loaded()
             if link is None:
                 return
-            link.alone = True
+            link.alone, self._has_had_turn = True, False
             self._put_back(link.recall())
         if link.is_empty and self._suspects:
+            self._has_had_turn = True
             self._send(link, [self._suspects.pop()])
 
     def _least_loaded(self) -> ChildLink | None:

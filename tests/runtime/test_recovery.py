@@ -9,8 +9,9 @@ import pytest
 
 from django_workers.brokers import ClaimedJob, Ending, Lane
 from django_workers.runtime import attempt, wire
+from django_workers.runtime import dispatcher as room
 from django_workers.runtime.attempt import Report
-from django_workers.runtime.dispatcher import SUSPECT_SECONDS, Dispatcher
+from django_workers.runtime.dispatcher import Dispatcher
 from django_workers.runtime.link import ChildLink
 from django_workers.runtime.page import SharedPage, new_page
 from django_workers.runtime.wire import Wire
@@ -286,33 +287,41 @@ def test_of_many_jobs_under_suspicion_a_worker_keeps_no_more_than_it_needs(
     dispatcher, child
 ):
     children = [child(dispatcher, slots=1), child(dispatcher, slots=1)]
-    suspects = [job(f"s{n}", crashes=2, position=n) for n in range(5)]
+    suspects = [
+        job(f"s{n}", crashes=2, position=n) for n in range(room.MOST_SUSPECTS + 3)
+    ]
 
     dispatcher.take(suspects, {})
     dispatcher.hand_out()
 
     # The others wait where any worker can take them, at no charge.
     postponed = settle(dispatcher)
-    assert [ending.id for ending in postponed] == ["s2", "s3", "s4"]
+    assert [ending.id for ending in postponed] == ["s8", "s9", "s10"]
     for ending in postponed:
         assert (ending.status, ending.outcome) == ("scheduled", "")
-        assert (ending.delay, ending.attempts) == (SUSPECT_SECONDS, 0)
+        assert (ending.delay, ending.attempts) == (room.SUSPECT_SECONDS, 0)
     assert [job.id for each in children for job in each.link.held.values()] == ["s0"]
 
 
-def test_the_only_child_takes_one_suspect_and_then_other_jobs(dispatcher, child):
+def test_the_only_child_takes_one_suspect_at_a_time_and_other_jobs_in_between(
+    dispatcher, child, monkeypatch
+):
     only = child(dispatcher, slots=2)
-    suspects = [job(f"s{n}", crashes=2, position=n) for n in range(3)]
+    suspects = [job(f"s{n}", crashes=2, position=n) for n in range(2)]
     dispatcher.take([*suspects, job("a", position=4)], {})
     dispatcher.hand_out()
-    assert [ending.id for ending in settle(dispatcher)] == ["s1", "s2"]
     assert [name for _, name, _ in only.receive()] == ["s0"]
 
     report = Report(1, attempt.SUCCEED, result="1", duration=0.1)
     dispatcher.reported(only.link, [tuple(report)])
     dispatcher.hand_out()
-
     assert [name for _, name, _ in only.receive()] == ["a"]
+    dispatcher.reported(only.link, [tuple(report._replace(number=2))])
+    now = room.time.monotonic()
+    monkeypatch.setattr(room.time, "monotonic", lambda: now + room.OTHERS_SECONDS)
+    dispatcher.hand_out()
+
+    assert [name for _, name, _ in only.receive()] == ["s1"]
 
 
 def test_jobs_under_suspicion_are_handed_back_and_cancelled_like_others(
