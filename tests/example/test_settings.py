@@ -13,7 +13,7 @@ from tests.example.support import manage
 from tests.support import ROOT
 
 # The site under test is a copy that uses SQLite, whatever this session runs on.
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.thorough]
 
 SHOW = "import json; from django.conf import settings as s; print(json.dumps({}))"
 

@@ -13,6 +13,7 @@ from tests.support import ROOT
 @pytest.mark.mariadb
 @pytest.mark.postgresql
 @pytest.mark.sqlite
+@pytest.mark.thorough
 def test_the_site_does_what_it_shows():
     session = subprocess.run(
         [
