@@ -33,6 +33,8 @@ MINUTES: Final = 60
 RUNNING_SHOWN: Final = 20
 
 # Figure -> (its name, the statuses it adds up, the filter of the list it links to).
+# What the JSON says of a job.
+_OF_JOB: Final = ("id", "task", "queue")
 _FIGURES: Final[dict[str, tuple[Any, tuple[str, ...], str]]] = {
     "pending": (_("pending"), WAITING, WAITING_GROUP),
     "running": (_("running"), (JobStatus.RUNNING,), JobStatus.RUNNING),
@@ -85,10 +87,21 @@ class Dashboard:
             answer["counted_up_to"] = COUNTED
             answer["timings"] = stats.timings()
             answer["throughput"] = stats.throughput(minutes=MINUTES)
+            failed, running = (
+                stats.latest_failures(10),
+                stats.running_jobs(RUNNING_SHOWN),
+            )
+            answer["failures"] = list(failed.values(*_OF_JOB, "reason", "finished_at"))
+            answer["running_jobs"] = list(
+                running.values(*_OF_JOB, "worker", "last_attempted_at")
+            )
         if seen["queues"]:
             answer["queues"] = stats.queue_rows()
         if seen["workers"]:
             answer["workers"] = _alive()
+        if seen["schedules"]:
+            fires = stats.next_fires(10).values("name", "task", "next_fire_at")
+            answer["fires"] = list(fires)
         return JsonResponse(answer)
 
     def _seen(self, request: HttpRequest) -> dict[str, bool]:

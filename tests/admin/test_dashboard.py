@@ -205,6 +205,23 @@ def test_the_live_part_is_the_same_and_nothing_else(chief: Client):
     assert text_of(live) in text_of(show(chief))
 
 
+def test_the_json_names_what_runs_what_failed_and_what_fires_next(chief: Client):
+    failed, running = add_job("failed", reason="no luck"), add_job("running")
+    schedule = add_schedule(name="nightly", enabled=True)
+
+    figures = chief.get(url("stats")).json()
+
+    (failure,), (runs,), (fire,) = (
+        figures["failures"],
+        figures["running_jobs"],
+        figures["fires"],
+    )
+    assert (failure["id"], failure["reason"]) == (str(failed.id), "no luck")
+    assert (runs["id"], runs["task"]) == (str(running.id), running.task)
+    assert (fire["name"], fire["task"]) == ("nightly", schedule.task)
+    assert fire["next_fire_at"]
+
+
 def test_the_same_figures_come_as_json(chief: Client):
     for status in JobStatus.values:
         add_job(status)
@@ -229,7 +246,7 @@ PARTS = {
     "view_job": ("Latest failures", "pending"),
     "view_queue": ("Oldest waits", "queues"),
     "view_workersession": ("No worker is running", "workers"),
-    "view_schedule": ("Next schedules", None),
+    "view_schedule": ("Next schedules", "fires"),
 }
 
 
