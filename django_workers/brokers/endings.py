@@ -1,7 +1,7 @@
 """How a claim can end, in plain values: nothing here is written yet."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..models.status import AttemptOutcome, JobStatus, OnCrash
 from .records import ClaimedJob
@@ -69,8 +69,8 @@ class Ending:
         return not self.outcome
 
     @classmethod
-    def succeed(cls, job: ClaimedJob, *, result: str, duration: float) -> "Ending":
-        """The task returned."""
+    def _of(cls, job: ClaimedJob, **values: Any) -> "Ending":
+        """The ending of a job, with what all endings take from its claim."""
         return cls(
             id=job.id,
             epoch=job.epoch,
@@ -78,13 +78,21 @@ class Ending:
             queue=job.queue,
             priority=job.priority,
             backend=job.backend,
+            number=job.attempts + 1,
+            started_at=job.claimed_at,
+            **values,
+        )
+
+    @classmethod
+    def succeed(cls, job: ClaimedJob, *, result: str, duration: float) -> "Ending":
+        """The task returned."""
+        return cls._of(
+            job,
             status=JobStatus.SUCCESSFUL.value,
             outcome=AttemptOutcome.SUCCESSFUL.value,
-            number=job.attempts + 1,
             result=result,
             duration=duration,
             wait=job.wait,
-            started_at=job.claimed_at,
             attempts=1,
         )
 
@@ -99,19 +107,12 @@ class Ending:
         outcome: str = AttemptOutcome.FAILED.value,
     ) -> "Ending":
         """The attempt failed; another one follows after `delay` seconds."""
-        return cls(
-            id=job.id,
-            epoch=job.epoch,
-            task=job.task,
-            queue=job.queue,
-            priority=job.priority,
-            backend=job.backend,
+        return cls._of(
+            job,
             status=(JobStatus.SCHEDULED if delay > 0 else JobStatus.READY).value,
             outcome=outcome,
-            number=job.attempts + 1,
             duration=duration,
             wait=job.wait,
-            started_at=job.claimed_at,
             attempts=1,
             # At once, too: it waits from now on, not since it was first enqueued.
             delay=max(delay, 0.0),
@@ -129,19 +130,12 @@ class Ending:
         reason: str = "",
     ) -> "Ending":
         """The job failed for good."""
-        return cls(
-            id=job.id,
-            epoch=job.epoch,
-            task=job.task,
-            queue=job.queue,
-            priority=job.priority,
-            backend=job.backend,
+        return cls._of(
+            job,
             status=JobStatus.FAILED.value,
             outcome=outcome,
-            number=job.attempts + 1,
             duration=duration,
             wait=job.wait,
-            started_at=job.claimed_at,
             attempts=1,
             failure=failure,
             reason=reason or failure.message[:200] or failure.exception,
@@ -158,19 +152,12 @@ class Ending:
         outcome: str = AttemptOutcome.CANCELLED.value,
     ) -> "Ending":
         """The job ends as cancelled; uncharged."""
-        return cls(
-            id=job.id,
-            epoch=job.epoch,
-            task=job.task,
-            queue=job.queue,
-            priority=job.priority,
-            backend=job.backend,
+        return cls._of(
+            job,
             status=JobStatus.CANCELLED.value,
             outcome=outcome,
-            number=job.attempts + 1,
             duration=duration,
             wait=job.wait,
-            started_at=job.claimed_at,
             failure=failure,
             reason=reason,
         )
@@ -178,18 +165,11 @@ class Ending:
     @classmethod
     def release(cls, job: ClaimedJob) -> "Ending":
         """The job had not started: back into its place, uncharged."""
-        return cls(
-            id=job.id,
-            epoch=job.epoch,
-            task=job.task,
-            queue=job.queue,
-            priority=job.priority,
-            backend=job.backend,
+        return cls._of(
+            job,
             status=JobStatus.READY.value,
             outcome="",
-            number=job.attempts + 1,
             in_place=True,
-            started_at=job.claimed_at,
         )
 
     @classmethod
@@ -199,16 +179,10 @@ class Ending:
         message = f"worker {worker} stopped answering while it held the job"
         if fails:
             message += "; it must not run twice"
-        return cls(
-            id=job.id,
-            epoch=job.epoch,
-            task=job.task,
-            queue=job.queue,
-            priority=job.priority,
-            backend=job.backend,
+        return cls._of(
+            job,
             status=(JobStatus.FAILED if fails else JobStatus.READY).value,
             outcome=AttemptOutcome.LOST.value,
-            number=job.attempts + 1,
             interruptions=1,
             in_place=True,
             reason=message if fails else "",
@@ -218,5 +192,4 @@ class Ending:
                 traceback=f"{LOST_EXCEPTION}: {message}\n",
             ),
             worker=worker,
-            started_at=job.claimed_at,
         )

@@ -9,7 +9,7 @@ from . import exits
 
 @dataclass(slots=True)
 class Status:
-    """Where a supervisor stands. Each field has one thread that writes it."""
+    """Where a supervisor stands, for all of its threads to see."""
 
     exit_code: int = exits.OK
     # The names its children can run; the keeper's.

@@ -32,7 +32,7 @@ AWAITED: Final = "awaited"
 PING: Final = "ping"
 
 # A lane announced less than this many seconds ago is not announced again: whoever
-# heard it still looks every few milliseconds (see HOT_SECONDS in the dispatcher).
+# heard it still looks every few milliseconds (see HOT_SECONDS in the claimer).
 COALESCE_SECONDS: Final = 0.005
 
 SQLITE_LOOK_SECONDS: Final = 0.004

@@ -59,7 +59,10 @@ class Wire:
         return self._socket.fileno()
 
     def send(self, kind: str, payload: Any) -> None:
-        """Send one frame; raises OSError when the other side is gone."""
+        """Send one frame; raises OSError when the other side is gone.
+
+        Nothing is raised while frames are kept: whoever reads learns of the end.
+        """
         body = marshal.dumps((kind, payload))
         frame = memoryview(_HEADER.pack(len(body)) + body)
         with self._lock:
