@@ -32,6 +32,9 @@ def pytest_collection_modifyitems(
     left_out: dict[str, list[str]] = {}
     kept = []
     for item in items:
+        if " at 0x" in item.nodeid:
+            # The ledger compares sessions by these names.
+            raise pytest.UsageError(f"{item.nodeid}: give this case a name (ids=)")
         if item.path.is_relative_to(E2E) or "run_worker" in _fixtures_of(item):
             item.add_marker("worker")
         if target := _belongs_elsewhere(item, config):
@@ -98,7 +101,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if ledger := os.environ.get("TESTS_LEDGER"):
         left_out = session.config.stash.get(LEFT_OUT, {})
         page = {
-            "ran": [report.nodeid for report in stats.get("passed", [])],
+            # An expected failure is strict here: it has run, and failed as said.
+            "ran": [
+                report.nodeid
+                for outcome in ("passed", "xfailed")
+                for report in stats.get(outcome, [])
+            ],
             "left_out": [name for names in left_out.values() for name in names],
         }
         Path(ledger).mkdir(parents=True, exist_ok=True)

@@ -231,13 +231,19 @@ def test_e004_a_database_that_is_not_there(settings: Any, alias: Any, hint: str)
     assert check_databases() == [], "there is nothing to look at"
 
 
-@pytest.mark.parametrize("backoff", [5, "fixed", lambda error: 5, len], ids=repr)
+@pytest.mark.parametrize(
+    "backoff",
+    [5, "fixed", lambda error: 5, len],
+    ids=["number", "name", "one argument", "built-in of one"],
+)
 def test_e005_a_backoff_that_cannot_be_called(settings: Any, backoff: Any):
     assert ids(with_options(settings, BACKOFF=backoff)) == ["E005"]
 
 
 @pytest.mark.parametrize(
-    "backoff", [None, fixed(5), lambda error, result: None, lambda *a: 1, max], ids=repr
+    "backoff",
+    [None, fixed(5), lambda error, result: None, lambda *a: 1, max],
+    ids=["none", "helper", "two arguments", "any arguments", "built-in of any"],
 )
 def test_a_backoff_that_can_be_called_is_fine(settings: Any, backoff: Any):
     assert with_options(settings, BACKOFF=backoff) == []

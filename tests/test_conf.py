@@ -1,6 +1,7 @@
 """Settings: every key refuses what cannot work, at the door and with a hint."""
 
 import dataclasses
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -103,10 +104,15 @@ BAD_OPTIONS: dict[str, list[Any]] = {
 
 def pairs(table: dict[str, list[Any]]) -> list[Any]:
     return [
-        pytest.param(key, value, id=f"{number}-{key}={ascii(value)[:40]}")
+        pytest.param(key, value, id=f"{number}-{key}={named(value)}")
         for key, values in table.items()
         for number, value in enumerate(values)
     ]
+
+
+def named(value: Any) -> str:
+    """Return a short name of *value*, the same in every session: no address in it."""
+    return re.sub(r" at 0x\w+", "", ascii(value))[:40]
 
 
 def fields_of(described: Any) -> set[str]:
