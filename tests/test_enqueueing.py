@@ -221,7 +221,9 @@ def test_arguments_of_another_kind_are_refused(
         enqueue(plain, args, kwargs)
 
 
-@pytest.mark.parametrize("what", [djangos_own, None, 5, object], ids=str)
+@pytest.mark.parametrize(
+    "what", [djangos_own, None, 5, object], ids=["a function", "None", "5", "a class"]
+)
 def test_only_a_task_or_its_name_can_be_enqueued(what: Any):
     with pytest.raises(TypeError, match="a task, a registered name or a module path"):
         enqueue(what)
