@@ -118,20 +118,9 @@ class DatabaseBackend(PolicyRules):
 
     def store_many(self, prepared: Sequence[Prepared]) -> list[JobResult[Any, Any]]:
         """Store prepared jobs, announce them after the commit, send the signals."""
-        from ..brokers import Lane
         from ..runtime import wakeup
 
-        broker = self.broker
-        jobs = [item.job for item in prepared]
-        enqueued_at = broker.enqueue(jobs)
-        if broker.can_notify:
-            hints = {
-                wakeup.DUE
-                if job.run_after is not None
-                else wakeup.ready_payload(Lane(job.queue, job.priority))
-                for job in jobs
-            }
-            wakeup.announce(broker, sorted(hints))
+        enqueued_at = wakeup.enqueue(self.broker, [item.job for item in prepared])
         results = [self._new_result(item, enqueued_at) for item in prepared]
         for result in results:
             task_enqueued.send_robust(type(self), task_result=result)

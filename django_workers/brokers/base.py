@@ -20,13 +20,15 @@ They work on every database through the ORM; the brokers of PostgreSQL and SQLit
 only their difference.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from .chores import ChoreVerbs
 from .claim import ClaimVerb
 from .enqueue import EnqueueVerb
 from .people import PeopleVerbs
+from .records import NewJob
 
 
 class Broker(EnqueueVerb, ClaimVerb, PeopleVerbs, ChoreVerbs):
@@ -50,3 +52,12 @@ class Broker(EnqueueVerb, ClaimVerb, PeopleVerbs, ChoreVerbs):
 
     def notify(self, channel: str, payloads: Iterable[str]) -> None:
         """Send hints to whoever listens; a database that cannot does nothing."""
+
+    def enqueue_and_notify(
+        self, jobs: Sequence[NewJob], channel: str, payloads: Sequence[str]
+    ) -> datetime | None:
+        """Store jobs and send hints behind their commit, in one round trip.
+
+        None, and nothing done: it cannot be had here and now. See enqueue().
+        """
+        return None

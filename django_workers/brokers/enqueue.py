@@ -66,6 +66,16 @@ class EnqueueVerb(OnDatabase):
         return max(1, min(1_000, limit // len(_INSERT_COLUMNS)))
 
     def _insert(self, jobs: Sequence[NewJob]) -> datetime:
+        sql, params = self._insert_sql(jobs)
+        with self.connection.cursor() as cursor:
+            if not self.connection.features.can_return_columns_from_insert:
+                cursor.execute(sql, params)
+                return self.now()
+            cursor.execute(f"{sql} RETURNING enqueued_at", params)
+            return self._as_datetime(cursor.fetchall()[0][0])
+
+    def _insert_sql(self, jobs: Sequence[NewJob]) -> tuple[str, list[Any]]:
+        """The INSERT of so many jobs at most as one statement takes, and its params."""
         connection, dialect = self.connection, self.dialect
         texts: dict[tuple[type, ...], str] = {}
         rows: list[str] = []
@@ -99,12 +109,7 @@ class EnqueueVerb(OnDatabase):
             f"INSERT INTO {Job._meta.db_table} ({', '.join(_INSERT_COLUMNS)}) "
             f"VALUES {', '.join(rows)}"
         )
-        with connection.cursor() as cursor:
-            if not connection.features.can_return_columns_from_insert:
-                cursor.execute(sql, params)
-                return self.now()
-            cursor.execute(f"{sql} RETURNING enqueued_at", params)
-            return self._as_datetime(cursor.fetchall()[0][0])
+        return sql, params
 
     @staticmethod
     def _row_sql(dialect: Dialect, job: NewJob) -> str:

@@ -1,14 +1,25 @@
 """PostgreSQL: what its broker does otherwise, in a statement or two per verb."""
 
+import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from ..models import JobStatus
+from django.db import DatabaseError
+
+from ..models import Job, JobStatus
 from . import postgresql_statements as statements
 from .base import Broker
 from .endings import Ending
-from .records import Claim, ClaimedJob, Lane, Promotion
+from .records import Claim, ClaimedJob, Lane, NewJob, Promotion
+
+logger = logging.getLogger("django_workers.wakeup")
+
+# The same as NOTIFY, for where a parameter can only stand in a query.
+_PG_NOTIFY: Final = (
+    "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS hint (payload)"
+)
 
 
 class PostgreSQLBroker(Broker):
@@ -121,13 +132,76 @@ class PostgreSQLBroker(Broker):
         )
 
     def notify(self, channel: str, payloads: Iterable[str]) -> None:
-        """Send hints in a transaction of their own that waits for no disk flush."""
+        """Send hints in a transaction of their own.
+
+        It writes nothing else, so that its commit does not wait for the disk.
+        """
         texts = list(payloads)
         if not texts:
             return
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('synchronous_commit', 'off', true), "
-                "pg_notify(%s, payload) FROM unnest(%s::text[]) AS hint (payload)",
-                [channel, texts],
-            )
+            if self._binds_on_the_server:
+                cursor.execute(_PG_NOTIFY, [channel, texts])
+            else:
+                cursor.execute("; ".join([_notify(channel)] * len(texts)), texts)
+
+    @property
+    def _binds_on_the_server(self) -> bool:
+        return bool(
+            getattr(self.connection.features, "uses_server_side_binding", False)
+        )
+
+    def enqueue_and_notify(
+        self, jobs: Sequence[NewJob], channel: str, payloads: Sequence[str]
+    ) -> datetime | None:
+        """See Broker: several statements in one message of the simple protocol.
+
+        The hints are a transaction of their own behind that of the jobs, as in
+        notify(). Not inside a transaction of the caller's, and not where the driver
+        binds parameters on the server: that protocol takes one statement at a time.
+        """
+        connection: Any = self.connection
+        if (
+            connection.in_atomic_block
+            or not connection.get_autocommit()
+            or self._binds_on_the_server
+            or not 0 < len(jobs) <= self._rows_per_insert()
+        ):
+            return None
+        insert, params = self._insert_sql(jobs)
+        sql = f"BEGIN; {insert} RETURNING enqueued_at; COMMIT"
+        sql += f"; {_notify(channel)}" * len(payloads)
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute(sql, [*params, *payloads])
+            except BaseException as error:  # Ctrl+C as well: nothing may stay open
+                is_over = self._leave_transaction()
+                moment = self._moment_of(jobs[0]) if is_over else None
+                if moment is None or not isinstance(error, DatabaseError):
+                    raise
+                # They are stored, and will be found by polling.
+                logger.debug("A wake-up could not be sent", exc_info=True)
+                return moment
+            cursor.nextset()
+            return self._as_datetime(cursor.fetchall()[0][0])
+
+    def _leave_transaction(self) -> bool:
+        """Roll back what a failed message has left open.
+
+        Returns whether there was nothing: the message had ended its transaction.
+        """
+        raw: Any = self.connection.connection
+        status = raw.info.transaction_status.name
+        if status in ("INERROR", "INTRANS"):
+            with self.connection.wrap_database_errors:
+                raw.rollback()
+        return bool(status == "IDLE")
+
+    def _moment_of(self, job: NewJob) -> datetime | None:
+        rows = Job.objects.using(self.using).filter(id=job.id)
+        return rows.values_list("enqueued_at", flat=True).first()
+
+
+def _notify(channel: str) -> str:
+    # Half the cost of a query that calls pg_notify(): there is nothing to plan.
+    return f"NOTIFY {channel}, %s"
