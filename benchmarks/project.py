@@ -52,6 +52,16 @@ def _own_url(database: str, stack: ExitStack) -> str:
     return f"sqlite:///{folder}/queue.sqlite3"
 
 
+def dsn() -> str:
+    """The address of this process's PostgreSQL as libpq has it."""
+    from django.db import connection
+    from psycopg.conninfo import make_conninfo
+
+    params = connection.get_connection_params()
+    names = ("dbname", "user", "password", "host", "port")
+    return make_conninfo(**{name: params[name] for name in names if name in params})
+
+
 @contextmanager
 def worker(flags: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run `manage.py runworkers` with these flags, ready when the block begins."""

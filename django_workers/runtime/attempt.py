@@ -1,5 +1,6 @@
 """One attempt at a job on its way through a child, and the report it ends with."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,8 @@ CANCEL: Final = "cancel"
 SNOOZE: Final = "snooze"
 # It was revoked before it started.
 DROPPED: Final = "dropped"
+# The reason of a job that failed because `retry_until` has passed.
+RETRIES_ARE_OVER: Final = "its time for retries is over"
 
 
 class Report(NamedTuple):
@@ -50,7 +53,18 @@ class Run:
     duration: float | None = None
     error: BaseException | None = None
     value: Any = None
+    # time.monotonic() at which it came to be.
+    since: float = field(default_factory=time.monotonic)
     retry_at: datetime | None = None
+
+    @property
+    def now(self) -> float:
+        """The database's clock as far as this host knows it, in seconds since 1970.
+
+        What it said at the claim, and what has passed here since. A host's own clock
+        decides nothing.
+        """
+        return self.job.claimed_at + time.monotonic() - self.since
 
     @property
     def attempt(self) -> int:

@@ -159,7 +159,7 @@ class Dispatcher:
     def take(
         self, jobs: Iterable[ClaimedJob], histories: dict[str, Any]
     ) -> list[ClaimedJob]:
-        """Take claimed jobs over; returns those that had expired, already ended.
+        """Take claimed jobs over; returns those that came too late, already ended.
 
         A job that is in flight here already was claimed before by a commit the
         database has forgotten: its token is renewed, and it is not sent again.
@@ -173,9 +173,9 @@ class Dispatcher:
                     continue
                 self._endings.forget(job.id)
                 self._ids[job.id] = None
-                if job.expired:
+                if ending := endings.too_late(job):
                     expired.append(job)
-                    self._end(endings.expired(job))
+                    self._end(ending)
                     continue
                 if self._is_closed:  # it was on its way when the drain began
                     self._release([job])

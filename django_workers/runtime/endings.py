@@ -10,7 +10,7 @@ from ..exceptions import (
     WorkerCrashed,
 )
 from ..models import AttemptOutcome, JobStatus, OnCrash
-from .attempt import CANCEL, RETRY, SNOOZE, SUCCEED, Report
+from .attempt import CANCEL, RETRIES_ARE_OVER, RETRY, SNOOZE, SUCCEED, Report
 
 
 def ending_of(job: ClaimedJob, report: Report) -> Ending:
@@ -92,8 +92,23 @@ def interrupted(job: ClaimedJob, *, how: str) -> Ending:
     return ending
 
 
-def expired(job: ClaimedJob) -> Ending:
-    """The job was claimed after the time by which it had to start."""
+def too_late(job: ClaimedJob) -> Ending | None:
+    """The ending of a claimed job whose time to start is over; None: it may start."""
+    if job.expired:
+        return _expired(job)
+    is_over = job.retry_until is not None and job.claimed_at > job.retry_until
+    if is_over and job.attempts + job.crashes:
+        # It waited longer for its next attempt than its back-off asked for.
+        return _ended(
+            job,
+            status=JobStatus.FAILED,
+            outcome=AttemptOutcome.EXPIRED,
+            failure=failure_of(JobExpired, RETRIES_ARE_OVER),
+        )
+    return None
+
+
+def _expired(job: ClaimedJob) -> Ending:
     message = "not started before its deadline"
     return Ending.cancel(
         job,

@@ -1,7 +1,6 @@
 """What follows from the way an attempt ended: another one, or the end of the job."""
 
 import logging
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,7 +18,16 @@ from ..exceptions import (
     UnencodableValue,
     UnknownTask,
 )
-from .attempt import CANCEL, FAIL, RETRY, SNOOZE, SUCCEED, Report, Run
+from .attempt import (
+    CANCEL,
+    FAIL,
+    RETRIES_ARE_OVER,
+    RETRY,
+    SNOOZE,
+    SUCCEED,
+    Report,
+    Run,
+)
 
 logger = logging.getLogger("django_workers.worker")
 
@@ -131,10 +139,9 @@ class Judge:
             return self._failed(run, FAIL, outcome=outcome)
         delay = min(delay, MAX_DELAY_SECONDS)
         until = run.job.retry_until
-        if until is not None and time.time() + delay > until:
-            reason = "its time for retries is over"
-            return self._failed(run, FAIL, outcome=outcome, reason=reason)
-        run.retry_at = datetime.fromtimestamp(time.time() + delay, UTC)
+        if until is not None and run.now + delay > until:
+            return self._failed(run, FAIL, outcome=outcome, reason=RETRIES_ARE_OVER)
+        run.retry_at = datetime.fromtimestamp(run.now + delay, UTC)
         return self._failed(run, RETRY, delay=delay, outcome=outcome)
 
     def _delay(self, run: Run) -> float | None:

@@ -259,6 +259,23 @@ def test_an_expired_job_never_reaches_a_child(dispatcher, child):
     assert ending.attempts == 0
 
 
+@pytest.mark.parametrize("charged", ["attempts", "crashes"])
+def test_an_attempt_that_comes_after_retry_until_never_reaches_a_child(
+    dispatcher, child, charged
+):
+    late = job(0, claimed_at=60.5, retry_until=60.0, **{charged: 1})
+    first = job(1, claimed_at=60.5, retry_until=60.0)
+    early = job(2, claimed_at=59.5, retry_until=60.0, **{charged: 1})
+
+    assert take(dispatcher, late, first, early) == [late]
+
+    assert child.ids == ["job-1", "job-2"]
+    (ending,) = endings(dispatcher)
+    assert (ending.status, ending.outcome) == ("failed", "expired")
+    assert ending.reason == "its time for retries is over"
+    assert (ending.attempts, ending.crashes) == (0, 0)
+
+
 # Reports
 
 

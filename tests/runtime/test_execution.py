@@ -128,11 +128,27 @@ def test_a_body_that_ignores_its_timeout_fails_where_its_policy_says_so(
 
 def test_no_attempt_follows_a_deaf_one_after_retry_until(given_up):
     report = given_up(
-        name_of(deaf_with_another_attempt), max_attempts=2, retry_until=time.time() + 5
+        name_of(deaf_with_another_attempt),
+        max_attempts=2,
+        claimed_at=1_000.0,
+        retry_until=1_080.0,
     )
 
     assert report.kind == attempt.FAIL
     assert report.reason == "its time for retries is over"
+
+
+def test_the_clock_of_the_host_does_not_decide_about_retry_until(given_up):
+    an_hour_slow = time.time() - 3_600
+
+    report = given_up(
+        name_of(deaf_with_another_attempt),
+        max_attempts=2,
+        claimed_at=an_hour_slow,
+        retry_until=an_hour_slow + 100,
+    )
+
+    assert (report.kind, report.delay) == (attempt.RETRY, 90)
 
 
 def test_what_a_body_does_after_it_was_given_up_counts_for_nothing(attempts, given_up):
