@@ -80,8 +80,8 @@ class PostgreSQLBroker(Broker):
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
             rows = cursor.fetchall()
-        xmin, xmax = rows[0][:2]
-        jobs = [ClaimedJob._make(row[2:]) for row in rows if row[2] is not None]
+        xmin, xmax, _in_progress = rows[0][0].split(":")
+        jobs = [ClaimedJob._make(row[1:]) for row in rows if row[1] is not None]
         rank = {lane: place for place, (lane, _) in enumerate(lanes)}
         jobs.sort(
             key=lambda job: (
@@ -89,7 +89,7 @@ class PostgreSQLBroker(Broker):
                 job.position,
             )
         )
-        return Claim(jobs, xmin, xmax)
+        return Claim(jobs, int(xmin), int(xmax))
 
     def _leave_running(
         self, session: UUID, endings: Sequence[Ending]

@@ -8,10 +8,11 @@ right, each measured:
   come through scalar subqueries, which hide their length: a planner that sees 500 ids
   and a table of 30,000 rows reads the whole table for each batch (1,100 jobs a second
   instead of 12,000).
-- The claim locks its rows in a MATERIALIZED CTE, because an UPDATE by ``IN (SELECT ...
-  FOR UPDATE SKIP LOCKED)`` may run the subquery again and claim more than it should;
-  and it updates them by ``= ANY (ARRAY(...))``, which leaves the planner no join to
-  choose.
+- The claim picks and locks its rows in an ``ARRAY(SELECT ...)``, which runs once and
+  before the UPDATE that uses it: an UPDATE by ``IN (SELECT ... FOR UPDATE SKIP
+  LOCKED)`` may run the subquery again and claim more than it should. And ``id = ANY
+  (ARRAY(...))`` leaves the planner no join to choose. (Measured: through a MATERIALIZED
+  CTE the same takes 0.2 ms longer to plan.)
 - What comes out of an index in order must not be sorted: a planner that thinks a lane
   shorter than the limit reads the whole of it, and lanes are as long as their mean
   only in its figures. So limits hide in scalar subqueries, too. (Measured, 300 lanes,
@@ -38,36 +39,34 @@ _RETURNED: Final = """
 # The snapshot is returned even when nothing was claimed: the floors live on it.
 CLAIM: Final = (
     """
-WITH picked AS MATERIALIZED (
-    SELECT found.id
-    FROM unnest(
-        %(queues)s::varchar[], %(priorities)s::smallint[], %(floors)s::bigint[]
-    ) AS lane (queue, priority, floor),
-    LATERAL (
-        SELECT id FROM django_workers_job
-        WHERE status = 'ready' AND queue = lane.queue AND priority = lane.priority
-            AND position >= lane.floor
-        ORDER BY position
-        LIMIT (SELECT %(limit)s)
-        FOR UPDATE SKIP LOCKED
-    ) AS found
-    LIMIT %(limit)s
-), claimed AS (
+WITH claimed AS (
     UPDATE django_workers_job AS job
     SET status = 'running', session = %(session)s, worker = %(worker)s,
         epoch = job.epoch + 1, reason = '',
         started_at = COALESCE(job.started_at, STATEMENT_TIMESTAMP()),
         last_attempted_at = STATEMENT_TIMESTAMP()
-    WHERE job.id = ANY (ARRAY(SELECT id FROM picked))
+    WHERE job.id = ANY (ARRAY(
+        SELECT found.id
+        FROM unnest(
+            %(queues)s::varchar[], %(priorities)s::smallint[], %(floors)s::bigint[]
+        ) AS lane (queue, priority, floor),
+        LATERAL (
+            SELECT id FROM django_workers_job
+            WHERE status = 'ready' AND queue = lane.queue AND priority = lane.priority
+                AND position >= lane.floor
+            ORDER BY position
+            LIMIT (SELECT %(limit)s)
+            FOR UPDATE SKIP LOCKED
+        ) AS found
+        LIMIT %(limit)s
+    ))
     RETURNING """
     + _RETURNED
     + """
 )
-SELECT seen.xmin, seen.xmax, claimed.*
-FROM (
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax
-) AS seen LEFT JOIN claimed ON true
+SELECT seen.snapshot, claimed.*
+FROM (SELECT pg_current_snapshot()::text AS snapshot) AS seen
+LEFT JOIN claimed ON true
 """
 )
 
@@ -96,7 +95,7 @@ def relaxed(claim: str) -> str:
     pooler, too. (Volatile, so it is evaluated although nobody reads it.)
     """
     setting = "set_config('synchronous_commit', 'off', true) AS relaxed"
-    return claim.replace("SELECT pg_snapshot", f"SELECT {setting}, pg_snapshot")
+    return claim.replace("SELECT pg_current", f"SELECT {setting}, pg_current")
 
 
 # A loose index scan: hop from lane to lane instead of reading every ready job.
