@@ -18,6 +18,8 @@ from .bare import probe
 
 RATE = 300
 HOLD_SECONDS = 0.080
+# The first jobs open connections and import what tasks need; they are not counted.
+WARM_UP_JOBS = 5
 
 
 def run(
@@ -31,6 +33,7 @@ def run(
         bare: list[float] = []
         with project.worker(flags):
             time.sleep(1.0)
+            _idle(WARM_UP_JOBS)
             if mode == "busy":
                 waits = _busy(jobs)
             elif database == "postgresql":
