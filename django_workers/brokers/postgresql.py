@@ -157,8 +157,9 @@ class PostgreSQLBroker(Broker):
         """See Broker: several statements in one message of the simple protocol.
 
         The hints are a transaction of their own behind that of the jobs, as in
-        notify(). Not inside a transaction of the caller's, and not where the driver
-        binds parameters on the server: that protocol takes one statement at a time.
+        notify(). Not inside a transaction of the caller's, whether Django knows of it
+        or not, and not where the driver binds parameters on the server or is in
+        pipeline mode: that protocol takes one statement at a time.
         """
         connection: Any = self.connection
         if (
@@ -166,6 +167,7 @@ class PostgreSQLBroker(Broker):
             or not connection.get_autocommit()
             or self._binds_on_the_server
             or not 0 < len(jobs) <= self._rows_per_insert()
+            or not _is_at_rest(connection.connection)
         ):
             return None
         insert, params = self._insert_sql(jobs)
@@ -191,6 +193,8 @@ class PostgreSQLBroker(Broker):
         Returns whether there was nothing: the message had ended its transaction.
         """
         raw: Any = self.connection.connection
+        if raw is None:
+            return False  # closed meanwhile
         status = raw.info.transaction_status.name
         if status in ("INERROR", "INTRANS"):
             with self.connection.wrap_database_errors:
@@ -200,6 +204,14 @@ class PostgreSQLBroker(Broker):
     def _moment_of(self, job: NewJob) -> datetime | None:
         rows = Job.objects.using(self.using).filter(id=job.id)
         return rows.values_list("enqueued_at", flat=True).first()
+
+
+def _is_at_rest(raw: Any) -> bool:
+    """Whether the driver's connection is in no transaction and in no pipeline."""
+    info = raw.info
+    return bool(
+        info.transaction_status.name == "IDLE" and info.pipeline_status.name == "OFF"
+    )
 
 
 def _notify(channel: str) -> str:

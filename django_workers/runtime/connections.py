@@ -9,7 +9,7 @@ thread has had nothing to do for a while. Only aliases that were opened are look
 import logging
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,6 +18,8 @@ logger = logging.getLogger("django_workers.worker")
 
 # A connection that has rested for so long is tested before the next job uses it.
 REST_SECONDS: Final = 1.0
+# libpq's PQTRANS_IDLE.
+_IDLE: Final = 0
 
 _rest = threading.local()
 
@@ -52,7 +54,11 @@ def after_job() -> None:
 
 
 def _tidy(connection: BaseDatabaseWrapper) -> None:
-    if connection.in_atomic_block or not connection.autocommit:
+    if (
+        connection.in_atomic_block
+        or not connection.autocommit
+        or _is_busy(connection.connection)
+    ):
         logger.warning(
             "A task left a transaction open on %r; it was rolled back",
             connection.alias,
@@ -65,6 +71,19 @@ def _tidy(connection: BaseDatabaseWrapper) -> None:
             _close(connection)
     if connection.queries_logged:
         connection.queries_log.clear()
+
+
+def _is_busy(raw: Any) -> bool:
+    """Whether the driver's connection is in a transaction, or still in a query.
+
+    Django does not know of a BEGIN that a task has sent as a query of its own, nor of
+    a query that was left in the middle. The drivers of PostgreSQL and SQLite say so
+    without asking the server; that of MySQL does not.
+    """
+    info = getattr(raw, "info", None)
+    if info is not None:
+        return bool(getattr(info, "transaction_status", _IDLE) != _IDLE)
+    return bool(getattr(raw, "in_transaction", False))
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:

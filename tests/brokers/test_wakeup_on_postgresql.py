@@ -4,10 +4,17 @@ import copy
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 from django_workers.brokers import PostgreSQLBroker
 from django_workers.models import Job
@@ -178,6 +185,42 @@ def test_inside_a_transaction_the_hint_waits_for_its_commit(
 
     wait_until(lambda: listener.hears() == [READY])
     assert listener.sees() == 1
+
+
+@pytest.mark.parametrize("rolls_back", [True, False], ids=["rollback", "commit"])
+def test_a_transaction_django_does_not_know_of_stays_the_callers(
+    broker: PostgreSQLBroker, listener: Listener, rolls_back: bool
+):
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        tasks.noop.enqueue()
+        assert listener.sees() == 0
+        cursor.execute("ROLLBACK" if rolls_back else "COMMIT")
+
+    assert listener.sees() == (0 if rolls_back else 1)
+
+
+def test_jobs_may_be_enqueued_in_pipeline_mode(
+    broker: PostgreSQLBroker, listener: Listener
+):
+    connection.ensure_connection()
+    with connection.connection.pipeline():
+        tasks.noop.enqueue()
+
+    wait_until(lambda: listener.hears() == [READY])
+    assert listener.sees() == 1
+
+
+def test_what_closes_the_connection_on_the_way_says_so_itself(broker: PostgreSQLBroker):
+    def close(execute: Any, *query: Any) -> None:
+        connection.close()
+        raise OperationalError("out of order")
+
+    with (
+        connection.execute_wrapper(close),
+        pytest.raises(OperationalError, match="out of order"),
+    ):
+        tasks.noop.enqueue()
 
 
 @pytest.mark.usefixtures("server_side_binding")
