@@ -81,6 +81,10 @@ class JobError(DjangoWorkersError):
     """An ending recorded on a job by the worker rather than raised by its task."""
 
 
+class UnusableError(JobError):
+    """The task raised an exception whose own methods fail; this one stands for it."""
+
+
 class TaskTimeout(JobError, TimeoutError):
     """The task ran longer than its timeout."""
 

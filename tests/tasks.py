@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
@@ -446,6 +446,57 @@ def raise_evil() -> None:
     raise EvilError
 
 
+class FailsWhenTraced(Exception):
+    """An exception that takes no traceback."""
+
+    def with_traceback(self, trace: Any) -> Self:
+        """Fail."""
+        raise KeyError("no trace")
+
+
+class FailsWhenClassed(Exception):
+    """An exception that does not say what it is."""
+
+    def __class__(self) -> Any:  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """Fail."""
+        raise KeyError("no class")
+
+
+class FailsWhenAsked(Exception):
+    """An exception that answers nothing."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Fail."""
+        raise KeyError(name)
+
+
+UNUSABLE: dict[str, type[Exception]] = {
+    kind.__name__: kind for kind in (FailsWhenTraced, FailsWhenClassed, FailsWhenAsked)
+}
+
+
+@task
+def raise_unusable(kind: str) -> None:
+    """Raise an exception whose own methods fail."""
+    raise UNUSABLE[kind]
+
+
+@task
+async def raise_unusable_async(kind: str) -> None:
+    """Raise one from a coroutine."""
+    raise UNUSABLE[kind]
+
+
+@task
+def raise_from_unusable() -> None:
+    """Raise a plain exception that has one of those in its chain."""
+    try:
+        raise FailsWhenAsked
+    except Exception:
+        raise ValueError("plain") from None
+
+
 @task
 def raise_text(text: str, repeat: int) -> None:
     """Raise an exception with such a message."""
@@ -463,6 +514,32 @@ def leave_transaction_open() -> None:
     """Write in a transaction that is never ended."""
     transaction.set_autocommit(False)
     Group.objects.create(name=f"left open {uuid.uuid4()}")
+
+
+@task
+def begin_by_hand() -> None:
+    """Open a transaction that Django does not know of, and write in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    Group.objects.create(name=f"by hand {uuid.uuid4()}")
+
+
+@task
+async def begin_by_hand_async() -> None:
+    """Do the same from a coroutine."""
+    await sync_to_async(begin_by_hand.func)()
+
+
+@task
+def make_group(name: str) -> None:
+    """Write a row."""
+    Group.objects.create(name=name)
+
+
+@task
+async def make_group_async(name: str) -> None:
+    """Write a row from a coroutine."""
+    await Group.objects.acreate(name=name)
 
 
 @task

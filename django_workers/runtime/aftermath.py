@@ -21,6 +21,7 @@ from ..models import Schedule, WorkerSession
 from . import connections
 from .attempt import RETRY, SUCCEED, Report, Run
 from .execution import Execution, sender_of
+from .tame import log_exception
 
 logger = logging.getLogger("django_workers.worker")
 
@@ -67,9 +68,9 @@ class Aftermath:
 
     def _speak(self) -> None:
         while (work := self._next()) is not None:
-            connections.before_job()
+            _attempt(connections.before_job)
             _attempt(work)
-            connections.after_job()
+            _attempt(connections.after_job)
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to say; rest meanwhile."""
@@ -91,7 +92,7 @@ def _attempt(work: Callable[[], None]) -> None:
     try:
         work()
     except BaseException:
-        logger.exception("A final signal could not be sent")
+        log_exception(logger, "A final signal could not be sent")
 
 
 def _send_event(name: str, values: dict[str, Any]) -> None:

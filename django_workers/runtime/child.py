@@ -25,6 +25,7 @@ from .executors.aio import LoopThread
 from .executors.base import Slot
 from .page import SharedPage
 from .processes import flush
+from .tame import log_exception
 from .verdict import unreported
 from .wire import Wire
 
@@ -119,7 +120,7 @@ class Child:
                 for report in reports:
                     self._report([report])
             else:
-                logger.exception("The report of a job could not be sent")
+                log_exception(logger, "The report of a job could not be sent")
                 self._wire.send(wire.DONE, [tuple(unreported(reports[0][0]))])
 
     def _watch(self) -> None:

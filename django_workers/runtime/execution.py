@@ -37,6 +37,7 @@ from .attempt import DROPPED, Report, Run
 from .executors.aio import LoopThread
 from .executors.base import Slot
 from .injection import inject, withdraw_injection
+from .tame import log_exception, tamed
 from .verdict import Judge, unreported
 
 logger = logging.getLogger("django_workers.worker")
@@ -97,7 +98,7 @@ class Execution:
             slot.close()
             withdraw_injection()
             if run.error is None:  # else the body has one, and judging it failed
-                run.error = error
+                run.error = tamed(error)
             report = self._last_resort(slot, run)
         finally:
             self.running.pop(number, None)
@@ -111,8 +112,11 @@ class Execution:
         try:
             return self._judge.raised(run, asked=slot.asked)
         except BaseException:
-            logger.exception("Job %s could not be judged", run.job.id)
+            log_exception(logger, "Job %s could not be judged", run.job.id)
+        try:
             return unreported(run.number, error)
+        except BaseException:  # it has only looked usable
+            return unreported(run.number)
 
     def cancel(self, slots: Sequence[Slot], number: int, reason: str) -> None:
         """Ask a job to stop: a flag at once, an exception a little later.
@@ -173,7 +177,7 @@ class Execution:
             self._start(run)
             self._body(slot, run)
         except BaseException as error:
-            run.error = error
+            run.error = tamed(error)
             return self._judge.raised(run, asked=slot.asked, misfit=_does_not_fit(run))
         return self._judge.returned(run)
 
@@ -233,7 +237,7 @@ class Execution:
             if job_started.receivers:
                 job_started.send_robust(sender, job=run.result, attempt=run.attempt)
         except BaseException:  # send_robust lets SystemExit through
-            logger.exception("A receiver would have ended the process")
+            log_exception(logger, "A receiver would have ended the process")
 
     def _body(self, slot: Slot, run: Run) -> None:
         """Call the task's function under its context and its deadline."""

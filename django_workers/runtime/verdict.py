@@ -28,6 +28,7 @@ from .attempt import (
     Report,
     Run,
 )
+from .tame import log_exception
 
 logger = logging.getLogger("django_workers.worker")
 
@@ -155,7 +156,7 @@ class Judge:
                 return None if delay is None else float(delay)
             raise ValueError(f"back-off must give seconds or None, not {delay!r}")
         except BaseException:
-            logger.exception("The back-off of %s failed", run.job.task)
+            log_exception(logger, "The back-off of %s failed", run.job.task)
             return DEFAULT_BACKOFF.delay_after(run.attempt)
 
     def _failed(

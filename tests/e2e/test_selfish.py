@@ -1,6 +1,9 @@
 """Tasks that behave as if they were alone: the worker goes on around them."""
 
+from uuid import uuid4
+
 import pytest
+from django.contrib.auth.models import Group
 
 from django_workers import control
 from django_workers.models import WorkerSession
@@ -97,6 +100,58 @@ def test_a_connection_closed_inside_a_transaction_is_no_use_to_the_next_job(
 
         assert [(job.status, job.result) for job in jobs] == [("successful", False)] * 3
         assert worker.output().count("left a transaction open") == 1
+
+
+@pytest.mark.postgresql
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("bad", "use"),
+    [
+        (tasks.begin_by_hand, tasks.make_group),
+        (tasks.begin_by_hand_async, tasks.make_group_async),
+    ],
+    ids=["sync", "async"],
+)
+def test_a_transaction_begun_by_hand_takes_no_other_jobs_rows_with_it(
+    run_worker, bad, use
+):
+    name = f"neighbour {uuid4()}"
+    with run_worker("--processes", "1", "--concurrency", "1") as worker:
+        ended(bad.enqueue())
+        assert ended(use.enqueue(name)).status == "successful"
+        assert "left a transaction open" in worker.output()
+
+    assert Group.objects.filter(name=name).exists()
+    assert not Group.objects.filter(name__startswith="by hand").exists()
+
+
+@pytest.mark.parametrize("kind", tasks.UNUSABLE)
+@pytest.mark.parametrize(
+    "task",
+    [tasks.raise_unusable, tasks.raise_unusable_async],
+    ids=["sync", "async"],
+)
+def test_an_exception_that_cannot_be_looked_at_ends_its_own_job_only(
+    run_worker, task, kind
+):
+    with run_worker("--processes", "1", "--concurrency", "1") as worker:
+        job = ended(task.enqueue(kind))
+
+        assert (job.status, job.attempts) == ("failed", 1)
+        assert f"tests.tasks.{kind}, which cannot be looked at" in job.reason
+        (attempt,) = attempts_of(job)
+        assert attempt.exception == "django_workers.exceptions.UnusableError"
+        assert "raise UNUSABLE[kind]" in attempt.traceback
+        assert ended(tasks.add.enqueue(1, 1)).result == 2
+        assert "A slot goes on" not in worker.output()
+
+
+def test_an_exception_with_such_a_one_in_its_chain_is_shown(run_worker):
+    with run_worker("--processes", "1", "--concurrency", "1"):
+        job = ended(tasks.raise_from_unusable.enqueue())
+
+        assert (job.status, job.reason) == ("failed", "plain")
+        assert ended(tasks.add.enqueue(1, 1)).result == 2
 
 
 def test_a_coroutine_that_cancels_all_others_takes_no_slot_with_it(run_worker):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
+from ..tame import log_exception
 from .base import Executor, Slot, Work
 
 logger = logging.getLogger("django_workers.worker")
@@ -111,7 +112,7 @@ class ThreadsExecutor(Executor):
             try:
                 self._work_on(slot, item)
             except BaseException:
-                logger.exception("A slot goes on after an error of its own")
+                log_exception(logger, "A slot goes on after an error of its own")
 
     def _work_on(self, slot: Slot, item: Work) -> None:
         number, payload = item
@@ -147,7 +148,7 @@ class ThreadsExecutor(Executor):
         try:
             self._on_idle(slot)
         except Exception:
-            logger.exception("A slot could not tidy up")
+            log_exception(logger, "A slot could not tidy up")
 
     def _withdraw(self, park: threading.Lock) -> bool:
         """Take back the announcement that a thread is idle.
@@ -195,7 +196,7 @@ class ThreadsExecutor(Executor):
                     watched_at = time.monotonic()
                     self._watch()
             except Exception:
-                logger.exception("The watchdog goes on after an error of its own")
+                log_exception(logger, "The watchdog goes on after an error of its own")
             if self._waiting and self._finished == finished:
                 self._wake()
             finished = self._finished
