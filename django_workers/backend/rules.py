@@ -14,7 +14,7 @@ from ..task import Deadline
 if TYPE_CHECKING:
     from ..brokers import Moment
 
-LATEST_RUN_AFTER: Final = datetime(9000, 1, 1, tzinfo=UTC)
+LATEST_MOMENT: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class PolicyRules(BaseTaskBackend):
@@ -37,8 +37,8 @@ class PolicyRules(BaseTaskBackend):
     def validate_task(self, task: Any) -> None:
         """Refuse a task this backend cannot run; see Django's own rules.
 
-        Raises InvalidTask. Beyond Django's: `run_after` may be a timedelta, and lies
-        before the year 9000.
+        Raises InvalidTask. Beyond Django's: `run_after` may be a timedelta, and it and
+        the deadlines lie before the year 9000.
         """
         run_after = task.run_after
         if isinstance(run_after, timedelta):
@@ -57,15 +57,16 @@ class PolicyRules(BaseTaskBackend):
             )
         )
         super().validate_task(stripped)
-        moment_of(task.run_after)
+        for name in ("run_after", "expires", "retry_until"):
+            moment_of(name, getattr(task, name, None))  # Django's own has one of them
 
 
-def moment_of(value: Deadline | None) -> "Moment | None":
+def moment_of(name: str, value: Deadline | None) -> "Moment | None":
     """A due time or a deadline as the broker takes it.
 
     A delay, in seconds or as a timedelta, stays one: it counts by the database's clock,
-    from the moment that stores the job. Raises InvalidTask for a moment that no
-    database holds.
+    from the moment that stores the job. Raises InvalidTask, with the argument's *name*,
+    for a moment that no database holds.
     """
     if value is None:
         return None
@@ -74,8 +75,8 @@ def moment_of(value: Deadline | None) -> "Moment | None":
     try:
         # By this host's clock, which is good enough for a limit that far away.
         estimate = timezone.now() + value if isinstance(value, timedelta) else value
-        if estimate >= LATEST_RUN_AFTER:
+        if estimate >= LATEST_MOMENT:
             raise OverflowError
     except OverflowError:
-        raise InvalidTask("run_after must lie before the year 9000.") from None
+        raise InvalidTask(f"{name} must lie before the year 9000.") from None
     return value.total_seconds() if isinstance(value, timedelta) else value
