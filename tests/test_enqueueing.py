@@ -195,12 +195,29 @@ def test_what_cannot_work_is_refused_at_the_call(changes: Any, error: Any):
     assert not Job.objects.exists()
 
 
-def test_a_queue_the_backend_does_not_have_is_refused(settings: Any):
-    path = "django_workers.backend.DatabaseBackend"
-    settings.TASKS = {"default": {"BACKEND": path, "QUEUES": ["default"]}}
+@pytest.mark.parametrize(
+    "kind", ["DatabaseBackend", "ImmediateBackend", "DummyBackend"]
+)
+def test_a_queue_the_backend_does_not_have_is_refused_with_the_fix(
+    settings: Any, kind: str
+):
+    path = f"django_workers.backend.{kind}"
+    settings.TASKS = {"default": {"BACKEND": path, "QUEUES": ["mail", "default"]}}
 
-    with pytest.raises(InvalidTask, match="elsewhere"):
+    with pytest.raises(InvalidTask) as near:
+        enqueue(plain, queue="mails")
+    with pytest.raises(InvalidTask) as far:
         enqueue(plain, queue="elsewhere")
+
+    rest = (
+        "Its queues are 'default', 'mail'; for another one add it to "
+        "TASKS['default']['QUEUES'], or set that to [] to accept any name."
+    )
+    # The beginning is Django's own.
+    assert str(near.value) == (
+        f"Queue 'mails' is not valid for backend. Did you mean 'mail'? {rest}"
+    )
+    assert str(far.value) == f"Queue 'elsewhere' is not valid for backend. {rest}"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What every backend of ours refuses and allows beyond Django's own rules."""
 
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ class PolicyRules(BaseTaskBackend):
             run_after = None
         elif isinstance(run_after, datetime) and not timezone.is_aware(run_after):
             raise InvalidTask("run_after must be an aware datetime.")
+        self._check_queue(task.queue_name)
         stripped: Any = (
             task
             if run_after is task.run_after
@@ -59,6 +61,22 @@ class PolicyRules(BaseTaskBackend):
         super().validate_task(stripped)
         for name in ("run_after", "expires", "retry_until"):
             moment_of(name, getattr(task, name, None))  # Django's own has one of them
+
+    def _check_queue(self, name: str) -> None:
+        """Refuse a queue that is not among this backend's, in more words than Django.
+
+        The first sentence is Django's own.
+        """
+        if not self.queues or name in self.queues:
+            return
+        near = get_close_matches(str(name), self.queues, n=1)
+        known = ", ".join(map(repr, sorted(self.queues)))
+        raise InvalidTask(
+            f"Queue '{name}' is not valid for backend. "
+            + (f"Did you mean {near[0]!r}? " if near else "")
+            + f"Its queues are {known}; for another one add it to "
+            f"TASKS[{self.alias!r}]['QUEUES'], or set that to [] to accept any name."
+        )
 
 
 def moment_of(name: str, value: Deadline | None) -> "Moment | None":
