@@ -228,10 +228,24 @@ def test_what_json_cannot_hold_is_refused_at_the_call(value: Any, said: str):
 def test_arguments_have_a_largest_size(settings: Any):
     with_backend(settings, "DatabaseBackend", OPTIONS={"MAX_ARGS_BYTES": 20})
 
-    note.enqueue("x" * 10)
-    with pytest.raises(UnencodableValue):
-        note.enqueue("x" * 30)
+    note.enqueue("x" * 16)
+    with pytest.raises(UnencodableValue) as refused:
+        note.enqueue("x" * 17)
 
+    assert str(refused.value).startswith("args: larger than 20 bytes")
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_positional_and_keyword_arguments_share_one_limit(settings: Any):
+    with_backend(settings, "DatabaseBackend", OPTIONS={"MAX_ARGS_BYTES": 20})
+
+    note.enqueue("xx", twice=True)
+    with pytest.raises(UnencodableValue) as refused:
+        note.enqueue_many([((1,), {"twice": True}), (("xxx",), {"twice": True})])
+
+    assert refused.value.path == "calls[1].kwargs"
+    assert "together with args larger than 20 bytes" in str(refused.value)
     assert Job.objects.count() == 1
 
 

@@ -62,7 +62,9 @@ def prepare_call(
     """
     from ..brokers import NewJob
 
-    limit = options.MAX_ARGS_BYTES
+    args_text, kwargs_text = codec.encode_call(
+        args, kwargs, path=path, limit_bytes=options.MAX_ARGS_BYTES
+    )
     metadata = dict(task.metadata)
     carried = carriers.capture()
     if carried:
@@ -75,8 +77,8 @@ def prepare_call(
             task=task.key,
             queue=task.queue_name,
             priority=task.priority,
-            args=codec.encode(list(args), path=f"{path}args", limit_bytes=limit),
-            kwargs=codec.encode(kwargs, path=f"{path}kwargs", limit_bytes=limit),
+            args=args_text,
+            kwargs=kwargs_text,
             run_after=moment_of("run_after", task.run_after),
             max_attempts=task.max_attempts or options.MAX_ATTEMPTS,
             timeout=task.timeout,

@@ -1,7 +1,7 @@
 """What goes into the database as text: strict JSON, and the story of an exception."""
 
 from .error_text import ERROR_LIMIT, describe_exception, storable_text
-from .json_text import LIMIT_BYTES, MAX_DEPTH, decode, encode
+from .json_text import LIMIT_BYTES, MAX_DEPTH, decode, encode, encode_call
 
 __all__ = [
     "ERROR_LIMIT",
@@ -10,5 +10,6 @@ __all__ = [
     "decode",
     "describe_exception",
     "encode",
+    "encode_call",
     "storable_text",
 ]
