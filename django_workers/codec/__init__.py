@@ -1,6 +1,11 @@
 """What goes into the database as text: strict JSON, and the story of an exception."""
 
-from .error_text import ERROR_LIMIT, describe_exception, storable_text
+from .error_text import (
+    ERROR_LIMIT,
+    describe_exception,
+    describe_failure,
+    storable_text,
+)
 from .json_text import LIMIT_BYTES, MAX_DEPTH, decode, encode, encode_call
 
 __all__ = [
@@ -9,6 +14,7 @@ __all__ = [
     "MAX_DEPTH",
     "decode",
     "describe_exception",
+    "describe_failure",
     "encode",
     "encode_call",
     "storable_text",

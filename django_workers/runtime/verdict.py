@@ -168,7 +168,9 @@ class Judge:
         reason: str = "",
     ) -> Report:
         assert run.error is not None
-        failure = codec.describe_exception(_trimmed(run.error), ERROR_TEXT_LIMIT)
+        failure = codec.describe_failure(
+            _trimmed(run.error), ERROR_TEXT_LIMIT, will_retry=kind == RETRY
+        )
         if run.result is not None:
             run.result.errors.append(
                 TaskError(exception_class_path=failure[0], traceback=failure[2])
