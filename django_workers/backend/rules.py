@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +10,8 @@ from django.core import checks
 from django.utils import timezone
 
 from ..compat import BaseTaskBackend, InvalidTask
-from ..conf import queues_mistake
+from ..conf import Options, build_options, queues_mistake
+from ..exceptions import ConfigurationError
 from ..task import Deadline
 
 if TYPE_CHECKING:
@@ -28,6 +30,18 @@ class PolicyRules(BaseTaskBackend):
         if self.queues_mistake:
             params = {**params, "QUEUES": []}
         super().__init__(alias, params)
+
+    @cached_property
+    def settings(self) -> Options:
+        """This backend's options with their defaults.
+
+        Raises ConfigurationError for one that does not exist or cannot work.
+        """
+        if self.queues_mistake:
+            raise ConfigurationError(
+                f"{self.queues_mistake.message} {self.queues_mistake.hint}"
+            )
+        return build_options(self.alias, self.options)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """What `manage.py check` says of this backend's settings."""

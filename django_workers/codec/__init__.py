@@ -2,6 +2,7 @@
 
 from .error_text import (
     ERROR_LIMIT,
+    REASON_LIMIT,
     describe_exception,
     describe_failure,
     storable_text,
@@ -12,6 +13,7 @@ __all__ = [
     "ERROR_LIMIT",
     "LIMIT_BYTES",
     "MAX_DEPTH",
+    "REASON_LIMIT",
     "decode",
     "describe_exception",
     "describe_failure",

@@ -8,6 +8,8 @@ from typing import Final
 from ..exceptions import Retry
 
 ERROR_LIMIT: Final = 100_000
+# The reason of a job that a task's own words ended.
+REASON_LIMIT: Final = 200
 
 # What PostgreSQL's text cannot hold, and what UTF-8 cannot.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")

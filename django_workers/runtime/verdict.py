@@ -32,7 +32,6 @@ from .attempt import (
 logger = logging.getLogger("django_workers.worker")
 
 ERROR_TEXT_LIMIT: Final = 64_000
-REASON_LIMIT: Final = 200
 MAX_RESULT_BYTES: Final = 1_000_000
 
 
@@ -181,7 +180,7 @@ class Judge:
             duration=run.duration,
             delay=delay,
             failure=failure,
-            reason=codec.storable_text(reason or failure[1], limit=REASON_LIMIT),
+            reason=codec.storable_text(reason or failure[1], limit=codec.REASON_LIMIT),
             outcome=outcome,
         )
 

@@ -9,7 +9,6 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from .. import compat
-from ..context import CURRENT
 from ..cron import Cron, Every
 from ..results import JobResult
 from .lookup import registry
@@ -191,18 +190,5 @@ class Task(BaseTask[P, R]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, a coroutine on a loop of its own."""
         # Not super(): the decorator has made another class of this one.
-        value: R = compat.Task.call(self, *self._with_context(args), **kwargs)
+        value: R = compat.Task.call(self, *args, **kwargs)
         return value
-
-    def _with_context(self, args: Sequence[Any]) -> Sequence[Any]:
-        """Replace Django's context, which its ImmediateBackend makes, by ours."""
-        current = CURRENT.get()
-        if (
-            current is not None
-            and self.takes_context
-            and args
-            and type(args[0]) is compat.TaskContext
-            and args[0].task_result is current.task_result
-        ):
-            return (current, *args[1:])
-        return args
