@@ -16,6 +16,7 @@ from django_workers import (
     enqueue,
     enqueue_at,
     enqueue_in,
+    enqueue_on_commit,
     get_task,
     list_tasks,
     task,
@@ -131,6 +132,29 @@ def test_enqueue_at_a_moment(when: Any):
     job = Job.objects.get()
     assert (job.run_after, job.kwargs) == (MOMENT, {"a": 1})
     assert (job.max_attempts, job.timeout) == (2, 3.0)
+
+
+def test_a_job_may_wait_for_the_commit(django_capture_on_commit_callbacks: Any):
+    with django_capture_on_commit_callbacks(execute=True):
+        enqueue_on_commit(
+            report, ["weekly"], run_after=MOMENT, max_attempts=9, timeout=1.5
+        )
+        assert not Job.objects.exists()
+
+    job = Job.objects.get()
+    assert (job.run_after, job.max_attempts, job.timeout) == (MOMENT, 9, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error"),
+    [([{1}], None, UnencodableValue), ("abc", None, TypeError), ((), [1], TypeError)],
+    ids=["not JSON", "a text", "a list of keywords"],
+)
+def test_what_cannot_be_enqueued_is_refused_before_the_commit(
+    args: Any, kwargs: Any, error: Any
+):
+    with pytest.raises(error):
+        enqueue_on_commit(plain, args, kwargs)
 
 
 def test_aenqueue_does_the_same():

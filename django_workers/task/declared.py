@@ -1,6 +1,6 @@
 """The declared function: Django's Task with a policy and a registered name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
@@ -165,14 +165,23 @@ class Task(BaseTask[P, R]):
         For a queue that lives in another database than the data it works on: the job
         appears only if the data does. A crash between the commit and the enqueueing
         loses the job; with the queue in the same database plain enqueue() does not.
-        Arguments are checked and copied at once. Raises as enqueue() does.
+        Arguments are checked and copied at once. Raises as enqueue() does. Where the
+        data is not in the default database, see the package's enqueue_on_commit().
+        """
+        transaction.on_commit(self.deferred(args, kwargs))
+
+    def deferred(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[], JobResult[P, R]]:
+        """Check a call and copy its arguments now; return what enqueues it.
+
+        Raises as enqueue() does.
         """
         backend = self._backend
         deferred = getattr(backend, "deferred", None)
         if deferred is None:  # a backend that is not ours, in a test's settings
-            transaction.on_commit(lambda: backend.enqueue(self, args, kwargs))
-        else:
-            transaction.on_commit(deferred(self, args, kwargs))
+            return lambda: backend.enqueue(self, args, kwargs)
+        return deferred(self, args, kwargs)  # type: ignore[no-any-return]
 
     def get_result(self, result_id: str) -> JobResult[P, R]:
         """Read the result of a job of this task.
