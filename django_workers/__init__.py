@@ -10,7 +10,13 @@ from . import signals
 from .backoff import RetryPolicy, exponential, fixed, linear
 from .context import context
 from .cron import cron, every
-from .enqueueing import aenqueue, enqueue, enqueue_at, enqueue_in
+from .enqueueing import (
+    aenqueue,
+    enqueue,
+    enqueue_at,
+    enqueue_in,
+    enqueue_on_commit,
+)
 from .exceptions import Cancel, Retry, Snooze
 from .task import Task, get_task, list_tasks, task
 
@@ -28,6 +34,7 @@ __all__ = [
     "enqueue",
     "enqueue_at",
     "enqueue_in",
+    "enqueue_on_commit",
     "every",
     "exponential",
     "fixed",

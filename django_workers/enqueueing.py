@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+from django.db import DEFAULT_DB_ALIAS, transaction
+
 from . import compat
 from .exceptions import UnknownTask
 from .results import JobResult
@@ -133,6 +135,38 @@ def enqueue_at(
         max_attempts=max_attempts,
         timeout=timeout,
     )
+
+
+def enqueue_on_commit(
+    task: AnyTask,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    run_after: Due | None = None,
+    priority: int | str | None = None,
+    queue: str | None = None,
+    max_attempts: int | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Enqueue a job once the transaction of the database `using` has committed.
+
+    `using` is an alias of `DATABASES`, that of the data the job works on, where the
+    queue lives in another database. At once outside a transaction; never if it is
+    rolled back. A crash between the commit and the enqueueing loses the job.
+
+    A delay in `run_after` counts from the commit. Arguments are checked and copied at
+    once. See enqueue() for the rest.
+    """
+    call = _changed(
+        task,
+        run_after=run_after,
+        priority=priority,
+        queue=queue,
+        max_attempts=max_attempts,
+        timeout=timeout,
+    )
+    transaction.on_commit(call.deferred(_list(args), _dict(kwargs)), using=using)
 
 
 def _changed(

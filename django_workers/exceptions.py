@@ -118,11 +118,16 @@ class Retry(TaskSignal):
 
     `after` is the delay in seconds or a timedelta; None leaves it to the task's
     back-off. The attempt is charged: once `max_attempts` are used up, the job fails.
+    Raised ``from`` an error, it has that error's message in the job's record.
     """
 
     def __init__(self, after: float | timedelta | None = None) -> None:
         super().__init__(after)
         self.after = _seconds(after) if after is not None else None
+
+    def __str__(self) -> str:
+        when = "" if self.after is None else f" in {self.after:g} s"
+        return f"asked for another attempt{when}"
 
 
 class Snooze(TaskSignal):

@@ -62,7 +62,7 @@ class JobResult(BaseResult[P, R]):  # type: ignore[misc]  # the stubs forget "fr
         `timeout` is in seconds, None waits for ever. The caller is woken by the
         completion where the database can do that, and looks once a second besides.
 
-        A result of ImmediateBackend has ended already.
+        A result of ImmediateBackend has ended already, unless its task snoozed.
 
         Raises TimeoutError when time is up, WaitInTransaction inside a transaction
         that keeps the job from starting or from being seen, and

@@ -1,17 +1,21 @@
 """The backends: what they support, refuse, store and read back."""
 
 import asyncio
+import json
+import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import IntegrityError, transaction
+from django.utils import translation
 from django.utils.module_loading import import_string
 
-from django_workers import compat, context, enqueue, task
+from django_workers import compat, context, enqueue, signals, task
 from django_workers.backend import (
     DatabaseBackend,
     DummyBackend,
@@ -25,9 +29,17 @@ from django_workers.compat import (
     TaskResultStatus,
     task_backends,
     task_enqueued,
+    task_finished,
+    task_started,
 )
 from django_workers.context import JobContext
-from django_workers.exceptions import UnencodableValue
+from django_workers.exceptions import (
+    Cancel,
+    ConfigurationError,
+    Retry,
+    Snooze,
+    UnencodableValue,
+)
 from django_workers.models import Attempt, Job
 from django_workers.results import JobResult
 from django_workers.signals import job_created
@@ -37,6 +49,22 @@ OURS = "django_workers.backend.DatabaseBackend"
 MOMENT = datetime(2040, 1, 31, 12, tzinfo=UTC)
 UUID4 = uuid.UUID("9c2a5d0e-1111-4222-8333-444455556666")
 RAN: list[Any] = []
+# Known by name: pytest would write these values out to name its cases.
+RESULTS: dict[str, Any] = {
+    "NaN": float("nan"),
+    "NUL": ["a\0b"],
+    "half a pair": {"a": "\ud800"},
+    "bytes": b"abc",
+    "a set": {1},
+    "a number as a key": {1: 2},
+    "a large number": 2**63,
+    "a large text": "x" * 1_000_000,
+}
+CALLS: dict[str, tuple[Any, Any]] = {
+    **{kind: ((value,), {}) for kind, value in RESULTS.items()},
+    "by keyword": ((1,), {"twice": [{1}]}),
+    "too much together": (("x" * 600_000,), {"twice": "y" * 600_000}),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +82,12 @@ def note(value: Any, *, twice: bool = False) -> list[Any]:
 
 
 @task
+def plain(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """Return the arguments."""
+    return args, kwargs
+
+
+@task
 async def note_async(value: Any) -> Any:
     await asyncio.sleep(0)
     RAN.append(value)
@@ -63,6 +97,25 @@ async def note_async(value: Any) -> Any:
 @task
 def fail() -> None:
     raise ValueError("no")
+
+
+@task
+def give(kind: str) -> Any:
+    """Return what is known by that name."""
+    return RESULTS[kind]
+
+
+@task
+def end(how: str) -> None:
+    """Say what happens to the job next."""
+    if how == "retry because of an error":
+        raise Retry(5) from ValueError("no such host")
+    raise {
+        "cancel": Cancel("the order is gone"),
+        "cancel without words": Cancel(),
+        "snooze": Snooze(60),
+        "retry": Retry(5),
+    }[how]
 
 
 @task(
@@ -228,10 +281,24 @@ def test_what_json_cannot_hold_is_refused_at_the_call(value: Any, said: str):
 def test_arguments_have_a_largest_size(settings: Any):
     with_backend(settings, "DatabaseBackend", OPTIONS={"MAX_ARGS_BYTES": 20})
 
-    note.enqueue("x" * 10)
-    with pytest.raises(UnencodableValue):
-        note.enqueue("x" * 30)
+    note.enqueue("x" * 16)
+    with pytest.raises(UnencodableValue) as refused:
+        note.enqueue("x" * 17)
 
+    assert str(refused.value).startswith("args: larger than 20 bytes")
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_positional_and_keyword_arguments_share_one_limit(settings: Any):
+    with_backend(settings, "DatabaseBackend", OPTIONS={"MAX_ARGS_BYTES": 20})
+
+    note.enqueue("xx", twice=True)
+    with pytest.raises(UnencodableValue) as refused:
+        note.enqueue_many([((1,), {"twice": True}), (("xxx",), {"twice": True})])
+
+    assert refused.value.path == "calls[1].kwargs"
+    assert "together with args larger than 20 bytes" in str(refused.value)
     assert Job.objects.count() == 1
 
 
@@ -561,8 +628,65 @@ def test_a_twin_refuses_what_the_real_one_refuses(
 
     with pytest.raises(InvalidTask):
         note.using(**changes)
-    with pytest.raises(TypeError):
-        note.enqueue({1})
+
+
+def real() -> DatabaseBackend:
+    """Return a backend that is asked what it makes of a call, and stores nothing."""
+    return DatabaseBackend("default", {"QUEUES": []})
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_twin_refuses_the_arguments_that_the_real_one_refuses(
+    settings: Any, name: str, kind: str
+):
+    backend = with_backend(settings, name)
+    args, kwargs = CALLS[kind]
+    with pytest.raises(UnencodableValue) as expected:
+        real().prepare(note, args, kwargs)
+
+    with pytest.raises(UnencodableValue) as refused:
+        note.enqueue(*args, **kwargs)
+    with pytest.raises(UnencodableValue) as one_of_many:
+        note.enqueue_many([((1,), {}), (args, kwargs)])
+
+    assert str(refused.value) == str(expected.value)
+    assert refused.value.path == expected.value.path
+    assert one_of_many.value.path == f"calls[1].{expected.value.path}"
+    assert (RAN, getattr(backend, "results", [])) == ([], [])
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_refuses_what_else_cannot_be_stored(settings: Any, name: str):
+    with_backend(settings, name, OPTIONS={"MAX_ARGS_BYTES": 20})
+
+    with pytest.raises(UnencodableValue, match="metadata"):
+        note.using(metadata={"a": object()}).enqueue(1)
+    with pytest.raises(UnencodableValue, match="tags"):
+        note.using(tags=["a\0b"]).enqueue(1)
+    with pytest.raises(UnencodableValue, match="larger than 20 bytes"):
+        note.enqueue("x" * 17)
+
+    with_backend(settings, name, OPTIONS={"MAX_ARGS": 20})
+    with pytest.raises(ConfigurationError, match="'MAX_ARGS_BYTES'"):
+        note.enqueue(1)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_hands_out_what_the_real_one_stores(settings: Any, name: str):
+    with_backend(settings, name)
+    args = ((1, 2), range(2), 1e16, TaskResultStatus.READY, {"a": None})
+
+    with translation.override("de"):
+        prepared = real().prepare(plain, args, {"more": (3,)}).job
+        result = plain.using(metadata={"user": 5}).enqueue(*args, more=(3,))
+
+    assert (result.args, result.kwargs) == (
+        json.loads(prepared.args),
+        json.loads(prepared.kwargs),
+    )
+    assert [type(value) for value in result.args] == [list, list, float, str, dict]
+    assert result.metadata == {"user": 5, "context": {"language": "de"}}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -608,6 +732,161 @@ def test_the_immediate_twin_tries_once(settings: Any):
     assert not result.is_cancelled
     with pytest.raises(ValueError, match="failed"):
         result.return_value  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_the_immediate_twin_fails_for_a_result_that_cannot_be_stored(
+    settings: Any, kind: str
+):
+    with_backend(settings, "ImmediateBackend")
+
+    result = give.enqueue(kind)
+
+    assert result.job_status == "failed"
+    assert [error.exception_class for error in result.errors] == [UnencodableValue]
+    assert result.reason.startswith("result")
+    assert result.finished_at is not None
+
+
+def test_the_immediate_twin_gives_the_result_that_a_row_would_hold(settings: Any):
+    with_backend(settings, "ImmediateBackend", OPTIONS={"MAX_RESULT_BYTES": 30})
+
+    returned: Any = plain.enqueue((1,)).return_value
+
+    assert returned == [[[1]], {}]
+    assert plain.enqueue("x" * 30).job_status == "failed"
+
+
+ENDINGS = {
+    "cancel": ("cancelled", "the order is gone"),
+    "cancel without words": ("cancelled", ""),
+    "retry": ("failed", "asked for another attempt, and none is left"),
+    "retry because of an error": ("failed", "ValueError: no such host"),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_the_immediate_twin_ends_a_job_as_its_task_says(settings: Any, how: str):
+    with_backend(settings, "ImmediateBackend")
+    status, reason = ENDINGS[how]
+
+    result = end.using(max_attempts=5).enqueue(how)
+
+    assert (result.job_status, result.reason) == (status, reason)
+    assert result.status == TaskResultStatus.FAILED
+    assert result.is_cancelled is (status == "cancelled")
+    assert result.attempts == (0 if status == "cancelled" else 1)
+    (error,) = result.errors
+    assert issubclass(error.exception_class, (Cancel, Retry))
+    assert result.wait() is result
+
+
+def test_the_immediate_twin_leaves_what_snoozes_waiting(settings: Any):
+    with_backend(settings, "ImmediateBackend")
+
+    result = end.enqueue("snooze")
+
+    assert (result.status, result.job_status) == (TaskResultStatus.READY, "scheduled")
+    assert (result.errors, result.attempts, result.finished_at) == ([], 0, None)
+    for wait in (result.wait, async_to_sync(result.await_result)):
+        with pytest.raises(TimeoutError, match="has not ended in enqueue"):
+            wait(timeout=60)
+
+
+@contextmanager
+def heard_signals() -> Iterator[list[tuple[str, Any]]]:
+    """Note the signals about jobs: each one's name, and the job's status then."""
+    heard: list[tuple[str, Any]] = []
+    kinds = {
+        name: signal for name, signal in vars(signals).items() if name[:4] == "job_"
+    } | {
+        "task_enqueued": task_enqueued,
+        "task_started": task_started,
+        "task_finished": task_finished,
+    }
+    receivers = []
+    for name, signal in kinds.items():
+
+        def note_it(sender: Any, name: str = name, **given: Any) -> None:
+            assert sender is type(task_backends["default"])
+            job = given.get("task_result") or given["job"]
+            heard.append((name, job.job_status))
+
+        signal.connect(note_it, weak=False)
+        receivers.append((signal, note_it))
+    try:
+        yield heard
+    finally:
+        for signal, note_it in receivers:
+            signal.disconnect(note_it)
+
+
+BEGUN = [
+    ("task_enqueued", "ready"),
+    ("job_created", "ready"),
+    ("task_started", "running"),
+    ("job_started", "running"),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: note.enqueue(1), [("successful", "job_completed")]),
+        (lambda: fail.enqueue(), [("failed", "job_failed")]),
+        (lambda: end.enqueue("retry"), [("failed", "job_failed")]),
+        (lambda: end.enqueue("cancel"), [("cancelled", "job_cancelled")]),
+        (lambda: end.enqueue("snooze"), []),
+    ],
+    ids=["returns", "raises", "retries", "cancels", "snoozes"],
+)
+def test_the_immediate_twin_sends_the_signals_of_a_job(
+    settings: Any, call: Any, told: list[Any]
+):
+    with_backend(settings, "ImmediateBackend")
+
+    with heard_signals() as heard:
+        call()
+
+    assert heard[:4] == BEGUN
+    assert heard[4:] == [
+        (name, status) for status, last in told for name in ("task_finished", last)
+    ]
+
+
+def test_the_signals_of_the_immediate_twin_say_what_the_workers_say(settings: Any):
+    with_backend(settings, "ImmediateBackend")
+    given: dict[str, Any] = {}
+    handled: list[Any] = []
+
+    def failed(sender: Any, signal: Any, **values: Any) -> None:
+        given.update(values)
+        handled.append(sys.exc_info()[1])
+
+    signals.job_failed.connect(failed)
+    try:
+        result = fail.enqueue()
+    finally:
+        signals.job_failed.disconnect(failed)
+
+    assert isinstance(given["error"], ValueError)
+    assert handled == [given["error"]]
+    assert given == {
+        "job": result,
+        "error": given["error"],
+        "attempt": 1,
+        "will_retry": False,
+        "retry_at": None,
+    }
+
+
+def test_the_dummy_twin_sends_the_signals_of_a_new_job(settings: Any):
+    with_backend(settings, "DummyBackend")
+
+    with heard_signals() as heard:
+        note.enqueue(1)
+
+    assert heard == BEGUN[:2]
 
 
 def test_the_immediate_twin_gives_our_context(settings: Any):

@@ -26,6 +26,7 @@ from django_workers.codec import (
     decode,
     describe_exception,
     encode,
+    encode_call,
     storable_text,
 )
 from django_workers.exceptions import DjangoWorkersError, UnencodableValue
@@ -298,6 +299,26 @@ def test_the_size_limit_counts_bytes_of_the_text(value):
 def test_the_limit_is_a_million_bytes_by_default():
     assert len(encode(["x" * 999_996])) == 1_000_000
     assert refusal(["x" * 999_997]).path == "args"
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_call_has_one_limit_for_both_kinds_of_arguments(letter):
+    args, kwargs = (letter * 5,), {"name": letter * 5}
+    texts = [encode([*args]), encode(kwargs)]
+    size = len("".join(texts).encode())
+
+    assert encode_call(args, kwargs, limit_bytes=size) == tuple(texts)
+    with pytest.raises(UnencodableValue) as refused:
+        encode_call(args, kwargs, path="calls[3].", limit_bytes=size - 1)
+    assert str(refused.value) == (
+        f"calls[3].kwargs: together with args larger than {size - 1} bytes as JSON; "
+        "store the data and pass its key"
+    )
+
+
+def test_arguments_that_are_not_given_take_no_part_of_the_limit():
+    assert encode_call((1, 2), {}, limit_bytes=5) == ("[1,2]", "{}")
+    assert encode_call((), {"a": 1}, limit_bytes=7) == ("[]", '{"a":1}')
 
 
 def laughs():

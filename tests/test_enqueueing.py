@@ -16,6 +16,7 @@ from django_workers import (
     enqueue,
     enqueue_at,
     enqueue_in,
+    enqueue_on_commit,
     get_task,
     list_tasks,
     task,
@@ -133,6 +134,29 @@ def test_enqueue_at_a_moment(when: Any):
     assert (job.max_attempts, job.timeout) == (2, 3.0)
 
 
+def test_a_job_may_wait_for_the_commit(django_capture_on_commit_callbacks: Any):
+    with django_capture_on_commit_callbacks(execute=True):
+        enqueue_on_commit(
+            report, ["weekly"], run_after=MOMENT, max_attempts=9, timeout=1.5
+        )
+        assert not Job.objects.exists()
+
+    job = Job.objects.get()
+    assert (job.run_after, job.max_attempts, job.timeout) == (MOMENT, 9, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error"),
+    [([{1}], None, UnencodableValue), ("abc", None, TypeError), ((), [1], TypeError)],
+    ids=["not JSON", "a text", "a list of keywords"],
+)
+def test_what_cannot_be_enqueued_is_refused_before_the_commit(
+    args: Any, kwargs: Any, error: Any
+):
+    with pytest.raises(error):
+        enqueue_on_commit(plain, args, kwargs)
+
+
 def test_aenqueue_does_the_same():
     result = async_to_sync(aenqueue)(
         "generate_report", ["monthly"], {"form": "pdf"}, priority="low", queue="slow"
@@ -195,12 +219,29 @@ def test_what_cannot_work_is_refused_at_the_call(changes: Any, error: Any):
     assert not Job.objects.exists()
 
 
-def test_a_queue_the_backend_does_not_have_is_refused(settings: Any):
-    path = "django_workers.backend.DatabaseBackend"
-    settings.TASKS = {"default": {"BACKEND": path, "QUEUES": ["default"]}}
+@pytest.mark.parametrize(
+    "kind", ["DatabaseBackend", "ImmediateBackend", "DummyBackend"]
+)
+def test_a_queue_the_backend_does_not_have_is_refused_with_the_fix(
+    settings: Any, kind: str
+):
+    path = f"django_workers.backend.{kind}"
+    settings.TASKS = {"default": {"BACKEND": path, "QUEUES": ["mail", "default"]}}
 
-    with pytest.raises(InvalidTask, match="elsewhere"):
+    with pytest.raises(InvalidTask) as near:
+        enqueue(plain, queue="mails")
+    with pytest.raises(InvalidTask) as far:
         enqueue(plain, queue="elsewhere")
+
+    rest = (
+        "Its queues are 'default', 'mail'; for another one add it to "
+        "TASKS['default']['QUEUES'], or set that to [] to accept any name."
+    )
+    # The beginning is Django's own.
+    assert str(near.value) == (
+        f"Queue 'mails' is not valid for backend. Did you mean 'mail'? {rest}"
+    )
+    assert str(far.value) == f"Queue 'elsewhere' is not valid for backend. {rest}"
 
 
 @pytest.mark.parametrize(

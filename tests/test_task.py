@@ -20,6 +20,7 @@ from django_workers.task import UNSET, Registry, Task, registry
 
 NAN, INF = float("nan"), float("inf")
 MOMENT = datetime(2040, 1, 31, 12, tzinfo=UTC)
+FAR_AWAY = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @task
@@ -491,12 +492,10 @@ def test_using_chooses_another_backend(settings: Any):
         ({"run_after": "tomorrow"}, InvalidTask, "is not ISO 8601"),
         ({"run_after": 60}, InvalidTask, "a timedelta or ISO 8601 text, not 60"),
         ({"run_after": date(2040, 1, 1)}, InvalidTask, "aware datetime"),
-        ({"run_after": timedelta.max}, InvalidTask, "before the year 9000"),
-        (
-            {"run_after": datetime(9999, 1, 1, tzinfo=UTC)},
-            InvalidTask,
-            "before the year 9000",
-        ),
+        ({"run_after": timedelta.max}, InvalidTask, "run_after must lie before"),
+        ({"run_after": FAR_AWAY}, InvalidTask, "run_after must lie before the year"),
+        ({"expires": FAR_AWAY}, InvalidTask, "expires must lie before the year"),
+        ({"retry_until": FAR_AWAY}, InvalidTask, "retry_until must lie before"),
         ({"priority": "urgent"}, InvalidTask, "no priority level"),
         ({"priority": 101}, InvalidTask, "between -100 and 100"),
         ({"queue_name": "my queue"}, InvalidTask, "cannot name a queue"),

@@ -7,7 +7,6 @@ imports no model and opens nothing.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,8 +14,8 @@ from django.core import checks
 from django.db import connections
 
 from ..compat import TaskResultDoesNotExist, TaskResultStatus, task_enqueued
-from ..conf import Options, build_options, check_database, runtime_settings
-from ..exceptions import ConfigurationError, WaitInTransaction
+from ..conf import check_database, runtime_settings
+from ..exceptions import WaitInTransaction
 from ..results import JobResult
 from ..signals import job_created
 from ..task import Call, Task
@@ -38,18 +37,6 @@ class DatabaseBackend(PolicyRules):
     supports_async_task = True
     supports_get_result = True
     supports_priority = True
-
-    @cached_property
-    def settings(self) -> Options:
-        """This backend's options with their defaults.
-
-        Raises ConfigurationError for one that does not exist or cannot work.
-        """
-        if self.queues_mistake:
-            raise ConfigurationError(
-                f"{self.queues_mistake.message} {self.queues_mistake.hint}"
-            )
-        return build_options(self.alias, self.options)
 
     @property
     def database(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import carriers, codec
 from ..conf import Options
@@ -20,6 +20,15 @@ class Prepared:
 
     task: Any
     job: "NewJob"
+
+
+class CallTexts(NamedTuple):
+    """What a call stores as JSON."""
+
+    args: str
+    kwargs: str
+    tags: str
+    metadata: str
 
 
 def pairs_of(calls: Iterable[Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -46,6 +55,33 @@ def pairs_of(calls: Iterable[Any]) -> Iterator[tuple[str, Any, Any]]:
         yield path, args, kwargs
 
 
+def texts_of(
+    task: Task[Any, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    options: Options,
+    path: str,
+) -> CallTexts:
+    """Write what a call stores as JSON, with what the carriers capture here.
+
+    `path` stands before the place of a bad argument. Raises UnencodableValue.
+    """
+    args_text, kwargs_text = codec.encode_call(
+        args, kwargs, path=path, limit_bytes=options.MAX_ARGS_BYTES
+    )
+    metadata = dict(task.metadata)
+    carried = carriers.capture()
+    if carried:
+        metadata[carriers.METADATA_KEY] = carried
+    return CallTexts(
+        args=args_text,
+        kwargs=kwargs_text,
+        tags=codec.encode(list(task.tags), path="tags") if task.tags else "[]",
+        metadata=codec.encode(metadata, path="metadata") if metadata else "{}",
+    )
+
+
 def prepare_call(
     task: Task[Any, Any],
     args: Sequence[Any],
@@ -62,11 +98,7 @@ def prepare_call(
     """
     from ..brokers import NewJob
 
-    limit = options.MAX_ARGS_BYTES
-    metadata = dict(task.metadata)
-    carried = carriers.capture()
-    if carried:
-        metadata[carriers.METADATA_KEY] = carried
+    texts = texts_of(task, args, kwargs, options=options, path=path)
     return Prepared(
         task,
         NewJob(
@@ -75,15 +107,15 @@ def prepare_call(
             task=task.key,
             queue=task.queue_name,
             priority=task.priority,
-            args=codec.encode(list(args), path=f"{path}args", limit_bytes=limit),
-            kwargs=codec.encode(kwargs, path=f"{path}kwargs", limit_bytes=limit),
-            run_after=moment_of(task.run_after),
+            args=texts.args,
+            kwargs=texts.kwargs,
+            run_after=moment_of("run_after", task.run_after),
             max_attempts=task.max_attempts or options.MAX_ATTEMPTS,
             timeout=task.timeout,
             on_crash=task.on_crash,
-            expires_at=moment_of(task.expires),
-            retry_until=moment_of(task.retry_until),
-            tags=codec.encode(list(task.tags), path="tags") if task.tags else "[]",
-            metadata=codec.encode(metadata, path="metadata") if metadata else "{}",
+            expires_at=moment_of("expires", task.expires),
+            retry_until=moment_of("retry_until", task.retry_until),
+            tags=texts.tags,
+            metadata=texts.metadata,
         ),
     )

@@ -5,7 +5,11 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
+from ..exceptions import Retry
+
 ERROR_LIMIT: Final = 100_000
+# The reason of a job that a task's own words ended.
+REASON_LIMIT: Final = 200
 
 # What PostgreSQL's text cannot hold, and what UTF-8 cannot.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -13,6 +17,8 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _NAME_LIMIT: Final = 255
 _CHAIN_SHOWN: Final = 100
 _FRAMES_SHOWN: Final = 2_000
+# The message of a Retry that ended its job, without an error to tell of.
+_NONE_LEFT: Final = "asked for another attempt, and none is left"
 # What Python's own tracebacks say in place of such a message.
 _NO_MESSAGE: Final = "<exception str() failed>"
 
@@ -52,6 +58,30 @@ def describe_exception(
         storable_text(message, limit=limit),
         storable_text(_traceback(exc, message, limit), limit=limit),
     )
+
+
+def describe_failure(
+    exc: BaseException, limit: int = ERROR_LIMIT, *, will_retry: bool = False
+) -> tuple[str, str, str]:
+    """As describe_exception(), for what ended an attempt of a job.
+
+    A Retry is no error by itself: its message is that of the error it was raised
+    ``from``. Without one it says that another attempt was asked for, and unless
+    `will_retry`, that none is left.
+    """
+    path, message, text = describe_exception(exc, limit)
+    if isinstance(exc, Retry):
+        if exc.__cause__ is not None:
+            message = storable_text(_last_line(exc.__cause__), limit=limit)
+        elif not will_retry:
+            message = _NONE_LEFT
+    return path, message, text
+
+
+def _last_line(exc: BaseException) -> str:
+    """The end of its traceback: the name of its class and its message."""
+    name, message = _dotted_path(type(exc)).rpartition(".")[2], _message(exc)
+    return f"{name}: {message}" if message else name
 
 
 def _dotted_path(kind: type[BaseException]) -> str:

@@ -57,7 +57,7 @@ def encode(
     if _is_plain(value, path, limit_bytes, max_depth):
         try:
             text = _dumps(value)
-            size = len(text) if text.isascii() else len(text.encode())
+            size = _size_of(text)
         except ValueError:  # NaN or infinity; a lone surrogate
             pass
         else:
@@ -70,6 +70,27 @@ def encode(
     writer = _Writer(path=path, limit_bytes=limit_bytes, max_depth=max_depth)
     writer.write(value)
     return "".join(writer.pieces)
+
+
+def encode_call(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    path: str = "",
+    limit_bytes: int = LIMIT_BYTES,
+) -> tuple[str, str]:
+    """Write the arguments of one call as JSON texts, each as encode() does.
+
+    `path` stands before "args" and "kwargs" in messages; `limit_bytes` bounds both
+    together. Raises UnencodableValue.
+    """
+    args_text = encode(list(args), path=f"{path}args", limit_bytes=limit_bytes)
+    kwargs_text = encode(kwargs, path=f"{path}kwargs", limit_bytes=limit_bytes)
+    # What is not given takes no part of the limit, though it is stored as [] or {}.
+    both = args_text != "[]" and kwargs_text != "{}"
+    if both and _size_of(args_text) + _size_of(kwargs_text) > limit_bytes:
+        raise _too_large(f"{path}kwargs", limit_bytes, of="together with args ")
+    return args_text, kwargs_text
 
 
 def decode(text: str) -> Any:
@@ -213,7 +234,7 @@ class _Writer:
         return f"{number:.1f}" if _POINTLESS_FLOAT.search(text) else text
 
     def _put(self, piece: str) -> None:
-        self._left -= len(piece) if piece.isascii() else len(piece.encode())
+        self._left -= _size_of(piece)
         if self._left < 0:
             raise _too_large(self._root, self._limit_bytes)
         self.pieces.append(piece)
@@ -260,9 +281,14 @@ def _a(value: object) -> str:
     return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
 
 
-def _too_large(path: str, limit_bytes: int) -> UnencodableValue:
+def _size_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _too_large(path: str, limit_bytes: int, *, of: str = "") -> UnencodableValue:
     return UnencodableValue(
-        f"larger than {limit_bytes:,} bytes as JSON; store the data and pass its key",
+        f"{of}larger than {limit_bytes:,} bytes as JSON; store the data and pass its "
+        "key",
         path,
     )
 

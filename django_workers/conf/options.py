@@ -23,7 +23,8 @@ class Options:
     BACKOFF: Any = None
     # Seconds one attempt may run; None: DJANGO_WORKERS["TIMEOUT"].
     TIMEOUT: float | None = None
-    # Largest arguments and largest result, in bytes of JSON.
+    # Largest arguments of one job, of both kinds together, and largest result, in
+    # bytes of JSON.
     MAX_ARGS_BYTES: int = 1_000_000
     MAX_RESULT_BYTES: int = 1_000_000
 

@@ -33,7 +33,6 @@ from .tame import log_exception
 logger = logging.getLogger("django_workers.worker")
 
 ERROR_TEXT_LIMIT: Final = 64_000
-REASON_LIMIT: Final = 200
 MAX_RESULT_BYTES: Final = 1_000_000
 
 
@@ -169,7 +168,9 @@ class Judge:
         reason: str = "",
     ) -> Report:
         assert run.error is not None
-        failure = codec.describe_exception(_trimmed(run.error), ERROR_TEXT_LIMIT)
+        failure = codec.describe_failure(
+            _trimmed(run.error), ERROR_TEXT_LIMIT, will_retry=kind == RETRY
+        )
         if run.result is not None:
             run.result.errors.append(
                 TaskError(exception_class_path=failure[0], traceback=failure[2])
@@ -180,7 +181,7 @@ class Judge:
             duration=run.duration,
             delay=delay,
             failure=failure,
-            reason=codec.storable_text(reason or failure[1], limit=REASON_LIMIT),
+            reason=codec.storable_text(reason or failure[1], limit=codec.REASON_LIMIT),
             outcome=outcome,
         )
 

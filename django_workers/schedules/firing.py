@@ -196,6 +196,7 @@ def _new_job(
         raise ValueError(f"{queue!r} cannot name a queue")
     if not isinstance(row.args, list) or not isinstance(row.kwargs, dict):
         raise TypeError("arguments are a list, keyword arguments an object")
+    args, kwargs = codec.encode_call(row.args, row.kwargs)
     return NewJob(
         id=uuid7(),
         backend=row.backend,
@@ -204,8 +205,8 @@ def _new_job(
         priority=priority_of(
             policy["priority"] if row.priority is None else row.priority
         ),
-        args=codec.encode(row.args, path="args"),
-        kwargs=codec.encode(row.kwargs, path="kwargs"),
+        args=args,
+        kwargs=kwargs,
         max_attempts=policy["max_attempts"],
         timeout=policy["timeout"],
         on_crash=policy["on_crash"],

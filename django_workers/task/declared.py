@@ -1,6 +1,6 @@
 """The declared function: Django's Task with a policy and a registered name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
@@ -9,7 +9,6 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from .. import compat
-from ..context import CURRENT
 from ..cron import Cron, Every
 from ..results import JobResult
 from .lookup import registry
@@ -166,14 +165,23 @@ class Task(BaseTask[P, R]):
         For a queue that lives in another database than the data it works on: the job
         appears only if the data does. A crash between the commit and the enqueueing
         loses the job; with the queue in the same database plain enqueue() does not.
-        Arguments are checked and copied at once. Raises as enqueue() does.
+        Arguments are checked and copied at once. Raises as enqueue() does. Where the
+        data is not in the default database, see the package's enqueue_on_commit().
+        """
+        transaction.on_commit(self.deferred(args, kwargs))
+
+    def deferred(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[], JobResult[P, R]]:
+        """Check a call and copy its arguments now; return what enqueues it.
+
+        Raises as enqueue() does.
         """
         backend = self._backend
         deferred = getattr(backend, "deferred", None)
         if deferred is None:  # a backend that is not ours, in a test's settings
-            transaction.on_commit(lambda: backend.enqueue(self, args, kwargs))
-        else:
-            transaction.on_commit(deferred(self, args, kwargs))
+            return lambda: backend.enqueue(self, args, kwargs)
+        return deferred(self, args, kwargs)  # type: ignore[no-any-return]
 
     def get_result(self, result_id: str) -> JobResult[P, R]:
         """Read the result of a job of this task.
@@ -191,18 +199,5 @@ class Task(BaseTask[P, R]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, a coroutine on a loop of its own."""
         # Not super(): the decorator has made another class of this one.
-        value: R = compat.Task.call(self, *self._with_context(args), **kwargs)
+        value: R = compat.Task.call(self, *args, **kwargs)
         return value
-
-    def _with_context(self, args: Sequence[Any]) -> Sequence[Any]:
-        """Replace Django's context, which its ImmediateBackend makes, by ours."""
-        current = CURRENT.get()
-        if (
-            current is not None
-            and self.takes_context
-            and args
-            and type(args[0]) is compat.TaskContext
-            and args[0].task_result is current.task_result
-        ):
-            return (current, *args[1:])
-        return args

@@ -44,6 +44,11 @@ EXCLUDED: dict[str, dict[str, Exclusion]] = {
             "tasks can be tested with it",
             AssertionError,
         ),
+        "test_complex_return_value": Exclusion(
+            "asserts that the error is a TypeError and no subclass: ours fails a job "
+            "whose result cannot be stored as the worker does, with UnencodableValue",
+            AssertionError,
+        ),
     },
 }
 

@@ -122,6 +122,10 @@ def test_enqueueing_waits_for_the_commit(
         callback()
     assert Job.objects.get().task.endswith("welcome")
 
+    with django_capture_on_commit_callbacks(execute=True):
+        good_tasks.sign_up_on("default", "bob")
+    assert Job.objects.count() == 2
+
 
 def test_a_record_outside_a_job_has_no_id(good_tasks: Any, caplog: Any):
     good_tasks.logger.warning("hello")

@@ -135,6 +135,7 @@ def test_asking_again_and_again_ends_with_the_budget():
     job = ended(tasks.always_retry.enqueue())
 
     assert (job.status, job.attempts) == ("failed", 2)
+    assert job.reason == "asked for another attempt, and none is left"
 
 
 def test_a_snooze_is_not_charged(tmp_path):

@@ -4,15 +4,16 @@ import queue
 
 import pytest
 
-from django_workers.compat import task_started
+from django_workers.backend import DatabaseBackend
+from django_workers.compat import task_finished, task_started
 from django_workers.conf import build_settings
 from django_workers.runtime import attempt
-from django_workers.runtime.aftermath import Aftermath
+from django_workers.runtime.aftermath import STALE, Aftermath
 from django_workers.runtime.attempt import Report
 from django_workers.runtime.execution import Execution
 from django_workers.runtime.executors.aio import LoopThread
 from django_workers.runtime.executors.base import Slot
-from django_workers.signals import job_completed
+from django_workers.signals import job_completed, job_stale
 from tests.runtime.test_dispatcher import job
 
 ENOUGH_SECONDS = 10
@@ -80,3 +81,29 @@ def test_a_receiver_that_exits_silences_nobody_else(execution, receive):
         "job-3",
     ]
     aftermath.finish(ENOUGH_SECONDS)
+
+
+def test_a_dropped_result_is_announced_as_such_and_as_nothing_else(execution, receive):
+    heard = queue.SimpleQueue()
+
+    def hear(name):
+        return lambda sender, **given: heard.put((name, sender, given))
+
+    receive(job_stale, hear("job_stale"))
+    receive(job_completed, hear("job_completed"))
+    receive(task_finished, hear("task_finished"))
+    for number in (1, 2):
+        run(execution, number)
+    aftermath = Aftermath(execution)
+
+    aftermath.acknowledge([(1, STALE), (2, "successful")])
+    aftermath.finish(ENOUGH_SECONDS)
+
+    names = []
+    while not heard.empty():
+        name, sender, given = heard.get()
+        names.append(name)
+        job = given.get("job") or given["task_result"]
+        assert sender is DatabaseBackend
+        assert job.id == ("job-1" if name == "job_stale" else "job-2")
+    assert names == ["job_stale", "task_finished", "job_completed"]

@@ -212,6 +212,27 @@ def ask_for_an_age() -> None:
 
 
 @task
+def ask_again() -> None:
+    """Ask for another attempt, and do not say why."""
+    raise Retry(0.1)
+
+
+@task
+def ask_again_because_of_an_error() -> None:
+    """Ask for another attempt because of an error."""
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError as error:
+        raise Retry(0.1) from error
+
+
+@task
+def ask_again_because_of_an_error_without_words() -> None:
+    """Ask for another attempt because of an error that has no message."""
+    raise Retry(0.1) from KeyError()
+
+
+@task
 def snooze_for_an_age() -> None:
     """Put itself off until after the calendar has ended."""
     raise Snooze(1e300)
@@ -235,6 +256,39 @@ def test_no_delay_is_longer_than_ten_years(attempts, declared, kind):
     report = run_once(attempts, declared)
 
     assert (report.kind, report.delay) == (kind, backoff.MAX_DELAY_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (ask_again, "asked for another attempt, and none is left"),
+        (ask_again_because_of_an_error, "ZeroDivisionError: division by zero"),
+        (ask_again_because_of_an_error_without_words, "KeyError"),
+    ],
+    ids=["no error", "an error", "an error without words"],
+)
+def test_a_retry_that_ends_its_job_says_why(attempts, declared, said):
+    report = run_once(attempts, declared, max_attempts=1)
+
+    assert (report.kind, report.reason) == (attempt.FAIL, said)
+    path, message, traceback = report.failure
+    assert (path, message) == ("django_workers.exceptions.Retry", said)
+    assert traceback.endswith("Retry: asked for another attempt in 0.1 s\n")
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (ask_again, "asked for another attempt in 0.1 s"),
+        (ask_again_because_of_an_error, "ZeroDivisionError: division by zero"),
+    ],
+    ids=["no error", "an error"],
+)
+def test_a_retry_that_has_an_attempt_left_says_why_too(attempts, declared, said):
+    report = run_once(attempts, declared)
+
+    assert (report.kind, report.delay) == (attempt.RETRY, 0.1)
+    assert report.failure[1] == said
 
 
 def test_a_back_off_that_exits_is_replaced_by_the_default(attempts):
