@@ -5,9 +5,10 @@ from typing import Final
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 # The classes of SQLSTATE that speak of the data: cardinality, data, integrity, check
-# option, limits. Whatever else goes wrong is the matter of a server, a privilege or a
-# migration, and may be right again later.
-_DATA_CLASSES: Final = ("21", "22", "23", "44", "54")
+# option, limits; and what triggers and functions of a project's own say of a row.
+# Whatever else goes wrong is the matter of a server, a privilege or a migration, and
+# may be right again later.
+_DATA_CLASSES: Final = ("21", "22", "23", "44", "54", "P0", "38", "39")
 # MySQL and MariaDB: disk full; memory; too many connections; shutdown; forced close;
 # table full; threads; network; user limits; lock wait; lock table full; deadlock;
 # interrupted; read-only; killed; time limits; gone away, lost, broken off; privileges;

@@ -38,6 +38,8 @@ NOT_STORABLE: Final = "result not storable"
 CANCELLED: Final = JobStatus.CANCELLED.value
 # How much later an ending is tried again if somebody holds the job's row.
 HELD_SECONDS: Final = 1.0
+# And if the database takes no ending of it at all: only somebody who looks can help.
+REFUSED_SECONDS: Final = 30.0
 # An outage is logged this often.
 LOG_SECONDS: Final = 10.0
 # How long after its last call a waiter is remembered.
@@ -77,7 +79,7 @@ class Completer:
         self._awaited: dict[str, float] = {}
         self._forget_at = 0.0
         self._logged_at = -LOG_SECONDS
-        # Endings of jobs whose rows somebody holds, and when to try them again.
+        # Endings that had to be put off, and when to try them again.
         self._held: list[tuple[float, Settling]] = []
         self._lock = threading.Lock()
         self._halted = threading.Event()
@@ -124,10 +126,13 @@ class Completer:
         if delays:
             self._expect(min(delays))
 
-    def _put_off(self, item: Settling) -> None:
-        """Somebody holds the job's row: all others go on meanwhile."""
-        logger.warning("The row of job %s is locked: trying again", item.ending.id)
-        self._held.append((time.monotonic() + HELD_SECONDS, item))
+    def _put_off(self, item: Settling, *, seconds: float = HELD_SECONDS) -> None:
+        """Try an ending again later: all others go on meanwhile.
+
+        It is not given up. A worker that forgot a job the database calls its own would
+        find it again, and run it a second time.
+        """
+        self._held.append((time.monotonic() + seconds, item))
         self.is_waiting = True
 
     def _try_again(self) -> None:
@@ -150,6 +155,7 @@ class Completer:
                 # for ever, in the name of a worker that knows nothing of them.
                 self._forget_connection()
                 if is_locked(error) and len(batch) == 1:
+                    logger.warning("The row of job %s is locked", endings[0].id)
                     self._put_off(batch[0])
                     return
                 if (is_too_slow(error) or is_locked(error)) and len(batch) > 1:
@@ -209,9 +215,12 @@ class Completer:
         if ending.reason.startswith(NOT_STORABLE):
             if not ending.outcome:
                 logger.error(
-                    "The ending of job %s cannot be stored: %s", ending.id, error
+                    "The database takes no ending of job %s, and is asked again in "
+                    "%g s: %s",
+                    *(ending.id, REFUSED_SECONDS, code_of(error)),
                 )
-                return  # nothing more can be done here
+                self._put_off(batch[0], seconds=REFUSED_SECONDS)
+                return
             ending.outcome = ""  # the job's own row at least, without its attempt's
         else:
             _make_storable(ending, f"{NOT_STORABLE}: {code_of(error)}")

@@ -106,15 +106,19 @@ class Bench:
         store(self.broker, count, **values)
         return claim(self.broker, session=self.session)
 
-    def settle(self, endings):
-        """Have endings settled; return what the child was told, by job."""
+    def settle(self, endings, *, all_but=()):
+        """Have endings settled; return what the child was told, by job.
+
+        `all_but` are the ids of those that the dispatcher still holds afterwards.
+        """
         items = [
             Settling(ending, self.child, number)
             for number, ending in enumerate(endings, start=1)
         ]
         self.desk.bring(items)
         self.completer.run_once()
-        assert sorted(self.desk.done) == sorted(ending.id for ending in endings)
+        ids = {ending.id for ending in endings}
+        assert sorted(self.desk.done) == sorted(ids - set(all_but))
         return {
             ending.id: self.child.told.get(number)
             for number, ending in enumerate(endings, start=1)
@@ -337,10 +341,62 @@ def test_a_row_nothing_can_be_written_about_costs_nobody_else(
 
     monkeypatch.setattr(bench.broker, "settle", settle)
 
-    told = bench.settle([succeed(job) for job in jobs])
+    told = bench.settle([succeed(job) for job in jobs], all_but=[jobs[3].id])
 
     assert [told[job.id] for job in jobs].count("successful") == 6
     assert jobs[3].id in caplog.text
+
+
+def test_a_row_nothing_can_be_written_about_is_not_forgotten(bench, monkeypatch):
+    (job,) = bench.claimed()
+    refuses = True
+    real = bench.broker.settle
+
+    def settle(session, endings):
+        if refuses:
+            raise DatabaseError("no")
+        return real(session, endings)
+
+    monkeypatch.setattr(bench.broker, "settle", settle)
+    monkeypatch.setattr(room, "REFUSED_SECONDS", 0.0)
+    bench.settle([succeed(job)], all_but=[job.id])
+
+    refuses = False
+    bench.completer.run_once()
+
+    assert bench.desk.done == [job.id]
+    assert row(job.id).status == "failed"
+    assert row(job.id).reason.startswith("result not storable")
+
+
+@pytest.mark.postgresql
+def test_a_row_that_a_trigger_refuses_fails_its_job_and_no_other(bench):
+    """A project's own trigger speaks in a class of SQLSTATE of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            CREATE FUNCTION tests_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF new.result = '"bad"' THEN RAISE EXCEPTION 'no'; END IF;
+                    RETURN new;
+                END $$;
+            CREATE TRIGGER tests_refuse BEFORE UPDATE ON django_workers_job
+                FOR EACH ROW EXECUTE FUNCTION tests_refuse();
+            """
+        )
+    try:
+        jobs = bench.claimed(5)
+        endings = [succeed(job) for job in jobs]
+        endings[2].result = '"bad"'
+
+        told = bench.settle(endings)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER tests_refuse ON django_workers_job")
+            cursor.execute("DROP FUNCTION tests_refuse")
+
+    assert [told[job.id] for job in jobs].count("successful") == 4
+    assert row(jobs[2].id).reason == "result not storable: SQLSTATE P0001"
 
 
 # A database that is away
