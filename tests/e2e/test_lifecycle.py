@@ -78,7 +78,7 @@ def test_what_a_worker_says_reaches_a_pipe_at_once(database_url):
     [
         (["--backend", "nope"], {}, 2, "TASKS has no backend 'nope'"),
         (["--processes", "x"], {}, 2, "invalid int value"),
-        (["--processes", "-1"], {}, 1, "must be a whole number, zero or more"),
+        (["--processes", "-1"], {}, 2, "must be a whole number, zero or more"),
         ([], {"CONCURENCY": 3}, 1, "Did you mean 'CONCURRENCY'?"),
         ([], {"AUTODISCOVER": ["no.such.module"]}, 1, "names 'no.such.module'"),
     ],

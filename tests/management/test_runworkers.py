@@ -121,7 +121,32 @@ def test_a_flag_that_cannot_work_is_named(arguments: list[str], said: str):
     error = refused(*arguments)
 
     assert said in str(error)
-    assert error.returncode == 1
+    assert error.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("workers", "arguments", "code"),
+    [
+        ({}, ["--heartbeat-interval", "5"], 2),
+        (
+            {"LOCK_DURATION": 3, "HEARTBEAT_INTERVAL": 1},
+            ["--heartbeat-interval", "2"],
+            2,
+        ),
+        ({"HEARTBEAT_INTERVAL": 5}, [], 1),
+        ({"HEARTBEAT_INTERVAL": 5}, ["--timeout", "9"], 1),
+    ],
+    ids=["flag", "flag-on-setting", "setting", "setting-beside-flag"],
+)
+def test_values_that_do_not_go_together_are_wrong_usage_if_only_with_the_flags(
+    settings: Any, workers: dict[str, Any], arguments: list[str], code: int
+):
+    settings.DJANGO_WORKERS = workers
+
+    error = refused(*arguments)
+
+    assert "at least three HEARTBEAT_INTERVALs" in str(error)
+    assert error.returncode == code
 
 
 @pytest.mark.parametrize(
@@ -200,15 +225,25 @@ def test_a_bad_backend_is_refused_in_the_words_of_the_check(
 
 
 def test_a_backend_that_has_no_queue_is_refused(settings: Any):
-    settings.TASKS = {"default": {"BACKEND": "django_workers.backend.DummyBackend"}}
+    dummy = {"BACKEND": "django_workers.backend.DummyBackend"}
+    settings.TASKS = {"default": dummy, "other": dummy}
 
-    assert "has no queue to work on" in str(refused())
+    unnamed, named = refused(), refused("--backend", "other")
+
+    assert "TASKS['default'] is" in str(unnamed)
+    assert "TASKS['other'] is" in str(named)
+    assert all("has no queue to work on" in str(error) for error in (unnamed, named))
+    assert (unnamed.returncode, named.returncode) == (1, 2)
 
 
-def test_a_module_that_is_not_there_is_refused_by_name(db: None):
-    said = str(refused("--autodiscover", "tests.no_such_module"))
+def test_a_module_that_is_not_there_is_refused_by_name(settings: Any, db: None):
+    by_flag = refused("--autodiscover", "tests.no_such_module")
+    settings.DJANGO_WORKERS = {"AUTODISCOVER": ["tests.no_such_module"]}
+    by_setting = refused()
 
-    assert "'tests.no_such_module', which does not exist" in said
+    for error in (by_flag, by_setting):
+        assert "'tests.no_such_module', which does not exist" in str(error)
+    assert (by_flag.returncode, by_setting.returncode) == (2, 1)
 
 
 def test_an_unknown_way_to_start_processes_is_refused(
@@ -237,7 +272,11 @@ def test_a_pattern_that_no_task_matches_is_said(
 @pytest.mark.parametrize(
     ("arguments", "workers", "code"),
     [
-        (["--timeout", "nan"], "{}", 1),
+        (["--timeout", "nan"], "{}", 2),
+        (["--queues", "bad!q"], "{}", 2),
+        (["--processes", "-1"], "{}", 2),
+        (["--concurrency", "x"], "{}", 2),
+        (["--backend", "nope"], "{}", 2),
         (["--queues", ","], "{}", 2),
         ([], "{'TIMEOUT': float('nan')}", 1),
         (["--skip-checks"], "{'QUEUES': 5}", 1),

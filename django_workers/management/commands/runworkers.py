@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 import django_workers
 
 from ...backend import DatabaseBackend
-from ...compat import task_backends
+from ...compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
 from ...conf import RuntimeSettings
 from ...discovery import autodiscover
 from ...ids import uuid7
@@ -26,7 +26,7 @@ from ...runtime.processes import keep_streams, say
 from ...runtime.reload import code_watcher, restart
 from ...runtime.supervisor import SupervisorOptions
 from ...task import registry
-from ..flags import as_command_error, declare_flags, settings_from
+from ..flags import USAGE, as_command_error, declare_flags, settings_from
 
 EXIT_CODES = """
 exit codes:
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         runtime = settings_from(options)
         self._refuse_pending_migrations(using)
         say(self.style.MIGRATE_HEADING(f"django_workers {django_workers.__version__}"))
-        with as_command_error():
+        with as_command_error(returncode=USAGE if options["autodiscover"] else 1):
             autodiscover(runtime.autodiscover)
         self._warn_of_idle_patterns(runtime.tasks)
         reloads = settings.DEBUG if options["reload"] is None else options["reload"]
@@ -91,18 +91,20 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _backend(self, alias: str) -> DatabaseBackend:
+        returncode = 1 if alias == DEFAULT_TASK_BACKEND_ALIAS else USAGE
         try:
             backend = task_backends[alias]
         except Exception as error:
             raise CommandError(
-                f"TASKS has no backend {alias!r}: {error}", returncode=2
+                f"TASKS has no backend {alias!r}: {error}", returncode=returncode
             ) from error
         if not isinstance(backend, DatabaseBackend):
             raise CommandError(
                 f"TASKS[{alias!r}] is {type(backend).__module__}."
                 f"{type(backend).__qualname__}, which has no queue to work on. Set "
                 'TASKS = {"default": {"BACKEND": '
-                '"django_workers.backend.DatabaseBackend"}}.'
+                '"django_workers.backend.DatabaseBackend"}}.',
+                returncode=returncode,
             )
         with as_command_error():
             backend.database  # noqa: B018 - reading it checks it
