@@ -157,6 +157,34 @@ def test_a_burst_of_nothing_ends_at_once(run_worker):
     assert time.monotonic() - began < 6
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ((), {"AUTODISCOVER": ["no_module_has_this_name"]}),
+        (("--tasks", "zzz:*"), {}),
+    ],
+    ids=["no-task", "filter-leaves-none"],
+)
+def test_a_burst_that_knows_no_task_ends_and_leaves_all_jobs_alone(
+    run_worker, arguments, settings
+):
+    result = tasks.noop.enqueue()
+    with run_worker(
+        "--burst", *arguments, env=settings_of(**settings), wait_until_ready=False
+    ) as worker:
+        assert worker.wait() == 0
+        assert "\n  tasks      0\n" in worker.output()
+
+    # Not parked either: a worker that looks at nothing cannot tell who knows it.
+    assert (job_of(result).status, job_of(result).reason) == ("ready", "")
+    assert WorkerSession.objects.get().stop_reason == "nothing left"
+
+
+def test_the_banner_counts_the_tasks_that_the_filter_leaves(run_worker):
+    with run_worker("--tasks", "tests.tasks.noop,tests.tasks.add") as worker:
+        assert "\n  tasks      2\n" in worker.output()
+
+
 def test_a_worker_may_end_after_so_many_jobs(run_worker):
     results = tasks.noop.enqueue_many([((), {})] * 10)
     with run_worker("--max-jobs", "3", wait_until_ready=False) as worker:
