@@ -98,6 +98,11 @@ def declare_flags(parser: ArgumentParser) -> None:
         help="exit after this many jobs (0: never)",
     )
     parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say what a start would use and what is in its way; start nothing",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         default=None,

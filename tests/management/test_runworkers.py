@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from django.db import connection
 
 from django_workers.checks import check_settings
 from django_workers.conf import RuntimeSettings, build_settings
 from django_workers.management.commands import runworkers
 from django_workers.management.flags import settings_from
+from django_workers.models import Schedule, WorkerSession
 from tests.support import ROOT
 
 OURS = "django_workers.backend.DatabaseBackend"
@@ -307,6 +309,97 @@ def test_the_exit_code_is_the_documented_one(
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
+
+
+# Looking before a start
+
+
+def test_check_says_what_a_start_would_use_and_starts_nothing(
+    settings: Any, db: None, capfd: Any
+):
+    settings.DJANGO_WORKERS = {
+        "SCHEDULES": {"hourly": {"task": "tests.tasks.noop", "cron": "@hourly"}}
+    }
+    Schedule.objects.create(name="off", task="t", cron="@daily", enabled=False)
+
+    call_command(
+        *("runworkers", "--check", "--worker-id", "shown", "--queues", "b,a"),
+        *("--processes", "2", "--concurrency", "3", "--lock-duration", "30"),
+        *("--tasks", "tests.tasks.noop,tests.tasks.add"),
+        skip_checks=False,
+    )
+
+    lines = capfd.readouterr().out.splitlines()
+    said = dict(line.strip().split(maxsplit=1) for line in lines if line[:2] == "  ")
+    assert said.pop("database").startswith(f"{connection.vendor} (default), woken by ")
+    assert said.pop("start") in ("fork", "spawn")
+    assert said == {
+        "worker": "shown",
+        "queues": "b, a",
+        "children": "2, 3 slots",
+        "tasks": "2",
+        "schedules": "1",
+        "lease": "30 s, renewed every 2 s",
+        "connections": f"{3 if connection.vendor == 'mysql' else 4} for the worker, "
+        "up to 3 for its slots",
+        "migrations": "applied",
+    }
+    assert lines[-1] == "A worker can start. Nothing was started."
+    assert not WorkerSession.objects.exists()
+    assert list(Schedule.objects.values_list("name", flat=True)) == ["off"]
+
+
+def test_check_without_schedules_counts_none(settings: Any, db: None, capfd: Any):
+    settings.DJANGO_WORKERS = {
+        "SCHEDULES": {"hourly": {"task": "tests.tasks.noop", "cron": "@hourly"}}
+    }
+
+    call_command("runworkers", "--check", "--no-schedules")
+
+    assert "\n  schedules    0\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "migrations", "said"),
+    [
+        ("sqlite:///{}/empty.sqlite3", "missing or old", "python manage.py migrate"),
+        ("postgres://nobody@127.0.0.1:1/none", "unknown", "'default' is away ("),
+    ],
+    ids=["no-table", "away"],
+)
+def test_check_names_what_is_in_the_way(
+    tmp_path: Path, url: str, migrations: str, said: str
+):
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "runworkers", "--check"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": url.format(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert f"  migrations   {migrations}\n" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "A worker can start" not in done.stdout
+
+
+def test_check_refuses_a_database_server_that_is_too_old(
+    monkeypatch: pytest.MonkeyPatch, db: None
+):
+    monkeypatch.setattr(
+        "django_workers.checks.databases.server_version",
+        lambda connection: ("PostgreSQL", (9,)),
+    )
+
+    assert "django_workers.E011" in str(refused("--check", skip_checks=False))
 
 
 def test_the_settings_of_a_worker_are_built_like_any(settings: Any):
