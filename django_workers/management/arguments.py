@@ -35,7 +35,13 @@ def declare_verbs(parser: CommandParser) -> None:
     _add_filters(jobs, limit=DEFAULT_LIMIT, default="%(default)s")
     show = _add(verbs, "show", "one job with its attempts")
     show.add_argument("id")
-    _add(verbs, "stats", "counts by status, queue and task")
+    figures = _add(verbs, "stats", "counts by status, queue and task")
+    figures.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="count so many jobs of each status at most (default: all)",
+    )
     _add(verbs, "health", "whether the work gets done")
     prune = _add(verbs, "prune", "delete finished jobs by age")
     prune.add_argument("--older-than", type=_age, metavar="AGE", help="like 7d, 12h")

@@ -133,6 +133,36 @@ def test_stats_has_the_agreed_keys(workers):
     assert "pending" in workers("stats")[0]
 
 
+def test_stats_count_all_unless_limited(capsys):
+    tasks.noop.enqueue_many([((), {})] * 4)
+    end(tasks.noop.enqueue().id, JobStatus.FAILED)
+
+    said = {}
+    for words in ((), ("--limit", "2"), ("--limit", "4")):
+        call_command("workers", "stats", "--format", "json", *words)
+        out, err = capsys.readouterr()
+        said[words] = (json.loads(out)["by_status"]["ready"], err)
+
+    assert said == {
+        (): (4, ""),
+        ("--limit", "2"): (
+            3,
+            "Counted up to 2 of each status; there are more: ready.\n",
+        ),
+        ("--limit", "4"): (4, ""),
+    }
+
+
+def test_status_counts_up_to_a_bound_and_says_so(workers, monkeypatch):
+    monkeypatch.setattr("django_workers.stats.COUNTED", 2)
+    tasks.noop.enqueue_many([((), {})] * 4)
+
+    values = as_json(workers("status", "--format", "json"))
+
+    assert (values["counts"]["ready"], values["counted_up_to"]) == (3, 2)
+    assert "Jobs: 2+ ready." in workers("status")[0]
+
+
 def test_health_fails_when_work_waits_and_no_worker_lives(workers):
     tasks.noop.enqueue()
 

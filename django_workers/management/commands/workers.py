@@ -121,12 +121,18 @@ class Command(BaseCommand):
         using = options["database"]
         values: dict[str, Any] = {
             "health": control.health(using=using),
-            "counts": stats.counts(using=using),
+            "counts": stats.counts(stats.COUNTED, using=using),
+            "counted_up_to": stats.COUNTED,
             "queues": stats.queue_rows(using=using),
             "workers": stats.session_rows(using=using),
             "timings": stats.timings(using=using),
         }
-        counts = ", ".join(f"{n:,} {name}" for name, n in values["counts"].items() if n)
+        more = _beyond(values["counts"], stats.COUNTED)
+        counts = ", ".join(
+            f"{stats.COUNTED:,}+ {name}" if name in more else f"{n:,} {name}"
+            for name, n in values["counts"].items()
+            if n
+        )
         status = values["health"]["status"]
         alive = [row for row in values["workers"] if row["stopped_at"] is None]
         workers = [
@@ -189,7 +195,8 @@ class Command(BaseCommand):
         return True
 
     def _stats(self, options: dict[str, Any]) -> bool:
-        values = control.stats(using=options["database"])
+        limit = _limit(options)
+        values = control.stats(limit=limit, using=options["database"])
         totals = [
             {"": name, "jobs": values[name]}
             for name in (
@@ -207,6 +214,11 @@ class Command(BaseCommand):
             if rows:
                 parts.append(self._table(rows, tuple(rows[0])))
         self._print(options, values, "\n\n".join(parts))
+        if limit and (more := _beyond(values["by_status"], limit)):
+            self._note(
+                f"Counted up to {limit:,} of each status; there are more: "
+                f"{', '.join(more)}."
+            )
         return True
 
     def _health(self, options: dict[str, Any]) -> bool:
@@ -366,6 +378,11 @@ class Command(BaseCommand):
         nothing = "Every running job has a living worker."
         self._print(options, rescued, self._table(rescued, columns) or nothing)
         return True
+
+
+def _beyond(counts: Mapping[str, int], limit: int) -> list[str]:
+    """Return the statuses that have more jobs than were counted."""
+    return [status for status, count in counts.items() if count > limit]
 
 
 def _limit(options: Mapping[str, Any]) -> int | None:
