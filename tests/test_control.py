@@ -762,6 +762,26 @@ def test_stats_count_up_to_a_limit():
         add_job()
 
     assert control.stats(limit=2)["by_status"]["ready"] == 3
+    with pytest.raises(ValueError, match="limit must be zero or more, or None"):
+        control.stats(limit=-1)
+
+
+@pytest.mark.django_db
+def test_stats_count_without_a_bound_unless_given_one(
+    django_assert_num_queries: Any,
+):
+    for _ in range(4):
+        add_job()
+
+    with django_assert_num_queries(2) as asked:
+        stats = control.stats()
+        control.stats(limit=9)
+
+    assert (stats["pending"], stats["by_queue"]["greetings"]["total"]) == (4, 4)
+    assert ["LIMIT" in query["sql"] for query in asked.captured_queries] == [
+        False,
+        True,
+    ]
 
 
 HEALTH = (

@@ -99,6 +99,7 @@ def test_a_breakdown_goes_by_status_queue_and_task():
         ("ready", "a", "x", 2),
     ]
     assert [row.jobs for row in stats.breakdown(limit=1)] == [1, 1]
+    assert sorted(stats.breakdown(limit=None)) == sorted(stats.breakdown())
 
 
 def test_queues_tell_their_depth_and_how_long_their_slowest_lane_waits():

@@ -19,6 +19,7 @@ from ..exceptions import WaitInTransaction
 from ..results import JobResult
 from ..signals import job_created
 from ..task import Call, Task
+from .hint import hint_if_nobody_works
 from .preparing import Prepared, pairs_of, prepare_call
 from .reading import result_of
 from .rebuilding import adopted
@@ -112,6 +113,8 @@ class DatabaseBackend(PolicyRules):
         for result in results:
             task_enqueued.send_robust(type(self), task_result=result)
             job_created.send_robust(type(self), job=result)
+        if results:
+            hint_if_nobody_works(self.database)
         return results
 
     def _new_result(

@@ -43,16 +43,22 @@ FAILURE_RATE_LIMIT: Final = 0.5
 WAIT_LIMIT_SECONDS: Final = 60.0
 
 
-def stats(*, limit: int = figures.COUNTED, using: str | None = None) -> dict[str, Any]:
+def stats(*, limit: int | None = None, using: str | None = None) -> dict[str, Any]:
     """Count the jobs there are now.
 
     Returns `pending` (scheduled, blocked or ready), `running`, `completed`
     (successful), `failed`, `cancelled` and `total`; `by_status` with the seven
-    statuses; `by_queue` and `by_task` with the first six figures for each name. Of
-    each status *limit* jobs are counted, so ``limit + 1`` there means more. Pruned
+    statuses; `by_queue` and `by_task` with the first six figures for each name. Pruned
     jobs are not counted.
+
+    Exact, at the price of reading the whole table. With a *limit* no more than that
+    many jobs of each status are counted, so that it stays cheap, and ``limit + 1`` of
+    a status means more. Raises ValueError for a limit below zero.
     """
-    rows = figures.breakdown(limit + 1, using=using)
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be zero or more, or None, not {limit!r}.")
+    most = None if limit is None else limit + 1
+    rows = figures.breakdown(most, using=using)
     by_status: Counter[str] = Counter()
     by_queue: defaultdict[str, Counter[str]] = defaultdict(Counter)
     by_task: defaultdict[str, Counter[str]] = defaultdict(Counter)

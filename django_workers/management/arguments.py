@@ -20,7 +20,7 @@ exit codes:
   2  wrong usage, or an id that no job has, or a name that no schedule has
 """
 
-# Without ids, a verb acts on no more jobs than this unless told to.
+# A list shows no more jobs than this unless told to.
 DEFAULT_LIMIT: Final = 50
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
@@ -32,10 +32,16 @@ def declare_verbs(parser: CommandParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add(verbs, "status", "workers, queues and counts at a glance")
     jobs = _add(verbs, "jobs", "list jobs, newest first")
-    _add_filters(jobs)
+    _add_filters(jobs, limit=DEFAULT_LIMIT, default="%(default)s")
     show = _add(verbs, "show", "one job with its attempts")
     show.add_argument("id")
-    _add(verbs, "stats", "counts by status, queue and task")
+    figures = _add(verbs, "stats", "counts by status, queue and task")
+    figures.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="count so many jobs of each status at most (default: all)",
+    )
     _add(verbs, "health", "whether the work gets done")
     prune = _add(verbs, "prune", "delete finished jobs by age")
     prune.add_argument("--older-than", type=_age, metavar="AGE", help="like 7d, 12h")
@@ -48,7 +54,7 @@ def declare_verbs(parser: CommandParser) -> None:
     ):
         acting = _add(verbs, verb, text)
         acting.add_argument("ids", nargs="*", metavar="ID")
-        _add_filters(acting)
+        _add_filters(acting, limit=None, default="all that match")
         if verb == "cancel":
             acting.add_argument("--reason", default="")
         if verb == "retry":
@@ -91,7 +97,7 @@ def _add(verbs: "_SubParsersAction[Any]", name: str, text: str) -> CommandParser
     return parser
 
 
-def _add_filters(parser: CommandParser) -> None:
+def _add_filters(parser: CommandParser, *, limit: int | None, default: str) -> None:
     parser.add_argument(
         "--status",
         choices=[*JobStatus.values, "waiting"],
@@ -103,8 +109,9 @@ def _add_filters(parser: CommandParser) -> None:
     parser.add_argument(
         "--limit",
         type=int,
-        default=DEFAULT_LIMIT,
-        help="the newest so many (default: %(default)s)",
+        default=limit,
+        metavar="N",
+        help=f"the newest so many (default: {default})",
     )
 
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from ..conf import SETTING, RuntimeSettings, build_settings, problem_of
+from ..conf import SETTING, RuntimeSettings, build_settings, problem_of, problems
 from ..exceptions import ConfigurationError
 
+# The exit code of wrong usage, as argparse has it.
+USAGE: Final = 2
 # A flag that is also a setting: the flag wins over DJANGO_WORKERS, that over the
 # default. docs/reference/settings.md has the table.
 _SETTING_FLAGS: Final[dict[str, dict[str, Any]]] = {
@@ -96,6 +98,11 @@ def declare_flags(parser: ArgumentParser) -> None:
         help="exit after this many jobs (0: never)",
     )
     parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say what a start would use and what is in its way; start nothing",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         default=None,
@@ -109,7 +116,8 @@ def declare_flags(parser: ArgumentParser) -> None:
 def settings_from(options: dict[str, Any]) -> RuntimeSettings:
     """The settings of this worker: flags over `DJANGO_WORKERS` over defaults.
 
-    Raises CommandError naming the flag or the setting that cannot work.
+    Raises CommandError naming the flag or the setting that cannot work. What only the
+    flags make wrong is wrong usage.
     """
     given = {
         name.upper(): options[name]
@@ -117,25 +125,27 @@ def settings_from(options: dict[str, Any]) -> RuntimeSettings:
         if options[name] is not None
     }
     if options["queues"] and set(options["queues"]) <= set(options["exclude_queues"]):
-        raise CommandError("--exclude-queues leaves none of --queues.", returncode=2)
+        raise CommandError(
+            "--exclude-queues leaves none of --queues.", returncode=USAGE
+        )
     for key, value in given.items():
         if wrong := problem_of(key, value):
             said = ",".join(value) if isinstance(value, tuple) else value
-            raise CommandError(f"{_flag(key)} {said}: {wrong}")
+            raise CommandError(f"{_flag(key)} {said}: {wrong}", returncode=USAGE)
     values = getattr(settings, SETTING, {})
-    with as_command_error():
+    with as_command_error(returncode=1 if problems(values) else USAGE):
         if not isinstance(values, Mapping):
             return build_settings(values)
         return build_settings({**values, **given})
 
 
 @contextmanager
-def as_command_error() -> Iterator[None]:
+def as_command_error(*, returncode: int = 1) -> Iterator[None]:
     """Let a mistake in the settings end the command with its own words."""
     try:
         yield
     except ConfigurationError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error), returncode=returncode) from error
 
 
 def _names(text: str) -> tuple[str, ...]:

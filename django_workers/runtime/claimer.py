@@ -128,7 +128,7 @@ class Claimer:
         if (
             status.stopping.is_set()
             or not status.registered.is_set()
-            or not status.names
+            or not status.ready.is_set()
             or not self._trust.may_claim
             or status.failed_too_often.is_set()
         ):
@@ -166,7 +166,9 @@ class Claimer:
         server may go on with a statement whose client is gone.
         """
         now, status = time.monotonic(), self._status
-        if now < self._recount_at or not status.registered.is_set() or not status.names:
+        if now < self._recount_at or not (
+            status.registered.is_set() and status.ready.is_set()
+        ):
             return
         with status.claiming:
             jobs = self._broker.forgotten(
@@ -213,7 +215,13 @@ class Claimer:
 
     @property
     def _by_task(self) -> bool:
-        return bool(self._settings.tasks) or time.monotonic() < self._foreign_until
+        # One that knows no task at all takes nothing, and so parks nothing: it is no
+        # judge of what nobody knows.
+        return (
+            bool(self._settings.tasks)
+            or not self._status.names
+            or time.monotonic() < self._foreign_until
+        )
 
     def _take_hints(self) -> None:
         returned = self._dispatcher.returned_lanes()

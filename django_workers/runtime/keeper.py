@@ -50,8 +50,9 @@ class Keeper:
     ) -> None:
         """Do nothing yet.
 
-        `ready(tasks, schedules)` is called once, with how many there are, when the
-        first child has said hello; `drain(reason)` when the worker has had enough.
+        `ready(tasks, schedules)` is called once, with how many it can run and how many
+        are enabled, when the first child has said hello; `drain(reason)` when the
+        worker has had enough.
         """
         self._broker = broker
         self._row = row
@@ -186,7 +187,9 @@ class Keeper:
             self._announced = True
             self._herald.tell("worker_started", **self._who)
             enabled = self._chores.schedule_count() if self._schedules else 0
-            self._ready(len(hello["policies"]), enabled)
+            # A task may have several names, and a filter may have left some out.
+            tasks = {hello["policies"][name]["task"] for name in names}
+            self._ready(len(tasks), enabled)
         self._claimer.hint("")
 
     def _declare(self) -> None:

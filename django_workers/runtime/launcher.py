@@ -87,7 +87,7 @@ class Launcher:
         self._child_options = child
         self._slots = slots
         self._renew = renew
-        self._forks = _can_fork(start_method)
+        self._forks = can_fork(start_method)
         self._watch = watch
         self._children: dict[int, _Process] = {}
         self._supervisor = 0
@@ -367,7 +367,7 @@ class Launcher:
             pass  # its death is noticed by waiting for it
 
 
-def _can_fork(method: StartMethod) -> bool:
+def can_fork(method: StartMethod) -> bool:
     """Whether processes are forked: on Linux, and only from a single thread."""
     if method != "auto":
         return method == "fork"

@@ -12,7 +12,7 @@ class Status:
     """Where a supervisor stands, for all of its threads to see."""
 
     exit_code: int = exits.OK
-    # The names its children can run; the keeper's.
+    # The names its children can run, once `ready`; the keeper's. There may be none.
     names: frozenset[str] = frozenset()
     # Its row is written: it may hold jobs.
     registered: Event = field(default_factory=Event)

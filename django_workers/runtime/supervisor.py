@@ -22,7 +22,7 @@ from django.db import connections
 
 from ..brokers import Broker, broker_for, is_locked
 from ..conf import RuntimeSettings
-from . import database, exits, processes, wakeup, wire
+from . import banner, database, exits, processes, wakeup, wire
 from .chores import Chores
 from .claimer import Claimer
 from .completer import Completer
@@ -216,8 +216,7 @@ class Supervisor:
 
     def _ear(self) -> Ear | None:
         listener = self._settings.listener
-        hears = self._broker.can_notify or self._broker.connection.vendor == "sqlite"
-        if not hears or listener is False:
+        if not wakeup.can_hear(self._broker, listener):
             return None
         ear = Ear(
             self._broker,
@@ -269,24 +268,18 @@ class Supervisor:
 
     def _say_ready(self, tasks: int, schedules: int) -> None:
         """Print the rest of the banner: what was not known before."""
-        settings, options = self._settings, self._options
-        queues = ", ".join(settings.queues) or "all"
-        if options.excluded_queues:
-            queues += f" except {', '.join(options.excluded_queues)}"
-        wakes = self._broker.wakes_by if settings.listener is not False else "polling"
-        alias = connections[options.using]
+        options = self._options
+        rows = banner.rows_of(
+            self._broker,
+            self._settings,
+            worker_id=options.identity.worker_id,
+            excluded_queues=options.excluded_queues,
+            children=options.children,
+            tasks=tasks,
+            schedules=schedules,
+        )
         options.say(
-            "\n".join(
-                (
-                    f"  database   {alias.vendor} ({alias.alias}), woken by {wakes}",
-                    f"  worker     {options.identity.worker_id}",
-                    f"  queues     {queues}",
-                    f"  children   {options.children}, {settings.slot_count} slots",
-                    f"  tasks      {tasks}",
-                    f"  schedules  {schedules}",
-                    "Ready. Ctrl+C drains, again to stop now.",
-                )
-            )
+            f"{banner.laid_out(rows)}\nReady. Ctrl+C drains, again to stop now."
         )
 
 

@@ -206,6 +206,13 @@ def _data_version(cursor: Any) -> int:
     return int(cursor.fetchone()[0])
 
 
+def can_hear(broker: Broker, listener: bool | str) -> bool:
+    """Whether a worker hears of new jobs on this database; `listener`: the setting."""
+    return listener is not False and (
+        broker.can_notify or broker.connection.vendor == "sqlite"
+    )
+
+
 def wait_until(
     broker: Broker,
     is_done: Callable[[], bool],

@@ -1,8 +1,9 @@
 """Figures for dashboards, commands and health checks.
 
 Every question is answered through an index and looks at a bounded number of rows,
-whatever the size of the history: nothing counts jobs without a cap. `using` is always
-a database alias; None means the queue's own.
+whatever the size of the history: nothing counts jobs without a cap, unless asked to:
+`breakdown(limit=None)` reads the whole table. `using` is always a database alias; None
+means the queue's own.
 """
 
 from .jobs import (

@@ -39,12 +39,19 @@ def count(status: JobStatus, *, limit: int = COUNTED, using: str | None = None) 
     return int(jobs)
 
 
-def breakdown(limit: int = COUNTED, *, using: str | None = None) -> list[Breakdown]:
+def breakdown(
+    limit: int | None = COUNTED, *, using: str | None = None
+) -> list[Breakdown]:
     """Count jobs by status, queue and task.
 
-    Looks at no more than *limit* jobs of each status, one statement for all.
+    Looks at no more than *limit* jobs of each status, one statement for all; None:
+    at every job there is, which takes the longer the longer the history.
     """
-    statement = sql.count_by("status, queue, task", JobStatus, limit=limit)
+    columns = "status, queue, task"
+    if limit is None:
+        statement = sql.count_all_by(columns)
+    else:
+        statement = sql.count_by(columns, JobStatus, limit=limit)
     return [Breakdown(*row) for row in sql.select(using or queue_database(), statement)]
 
 

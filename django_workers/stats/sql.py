@@ -65,6 +65,11 @@ def count_by(columns: str, statuses: Iterable[JobStatus], *, limit: int) -> str:
     return f"SELECT {columns}, COUNT(*) FROM ({some}) AS job GROUP BY {columns}"  # noqa: S608
 
 
+def count_all_by(columns: str) -> str:
+    """Write a count grouped by *columns*, over all jobs there are."""
+    return f"SELECT {columns}, COUNT(*) FROM django_workers_job GROUP BY {columns}"  # noqa: S608
+
+
 def look_into(lanes: int, *, limit: int) -> str:
     """Write (number, jobs, id of the first) of so many lanes.
 

@@ -176,8 +176,9 @@ def verbs_of(command: Any) -> dict[str, set[str]]:
     }
 
 
-def test_the_bound_of_a_verb_that_acts_is_as_shown():
-    assert f"{DEFAULT_LIMIT} unless given" in COMMANDS.text
+def test_the_bound_of_a_list_is_as_shown():
+    assert f"`jobs` lists {DEFAULT_LIMIT} unless given" in COMMANDS.text
+    assert f"than {DEFAULT_LIMIT} jobs are counted" in COMMANDS.text
 
 
 # Signals

@@ -6,6 +6,8 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 
+from django_workers.models import Job
+from tests import tasks
 from tests.e2e.jobs import all_ended, settings_of
 from tests.e2e.query_tasks import select_and_update, select_and_update_async
 from tests.support import wait_until
@@ -28,19 +30,19 @@ def asked(query: str) -> int:
         return int(cursor.fetchone()[0])
 
 
+def others() -> int:
+    """Return how many connections there are to this database beside this one."""
+    return asked(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
+    )
+
+
 def sessions_so_far() -> int:
     """Return how many connections the server has accepted, once the others are gone."""
     # The server counts a connection at its end at the latest.
-    wait_until(
-        lambda: (
-            asked(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
-                "AND backend_type = 'client backend'"
-            )
-            == 0
-        )
-    )
+    wait_until(lambda: others() == 0)
     return asked(
         "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
     )
@@ -61,6 +63,25 @@ def opened(run_worker: Any) -> Any:
         return sessions_so_far() - before
 
     return opened
+
+
+def test_the_worker_itself_holds_four_connections_and_no_more(run_worker):
+    # Their tasks ask the database nothing: what is open is the supervisor's.
+    tasks.noop.enqueue_many([((), {})] * 2_000)
+    tasks.fail_with_retries.enqueue_many([((), {})] * 20)
+    seen = set()
+
+    def is_done() -> bool:
+        seen.add(others())
+        return not Job.objects.unfinished().exists()
+
+    with run_worker(*WORKER, env=ENV) as worker:
+        wait_until(is_done, deadline=40)
+        # Each of its threads has opened its own by now.
+        wait_until(lambda: others() == 4)
+        assert worker.stop() == 0
+
+    assert max(seen) <= 4
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.004], ids=["short", "longer"])

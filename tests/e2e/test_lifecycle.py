@@ -78,7 +78,7 @@ def test_what_a_worker_says_reaches_a_pipe_at_once(database_url):
     [
         (["--backend", "nope"], {}, 2, "TASKS has no backend 'nope'"),
         (["--processes", "x"], {}, 2, "invalid int value"),
-        (["--processes", "-1"], {}, 1, "must be a whole number, zero or more"),
+        (["--processes", "-1"], {}, 2, "must be a whole number, zero or more"),
         ([], {"CONCURENCY": 3}, 1, "Did you mean 'CONCURRENCY'?"),
         ([], {"AUTODISCOVER": ["no.such.module"]}, 1, "names 'no.such.module'"),
     ],
@@ -155,6 +155,34 @@ def test_a_burst_of_nothing_ends_at_once(run_worker):
     with run_worker("--burst", wait_until_ready=False) as worker:
         assert worker.wait() == 0
     assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ((), {"AUTODISCOVER": ["no_module_has_this_name"]}),
+        (("--tasks", "zzz:*"), {}),
+    ],
+    ids=["no-task", "filter-leaves-none"],
+)
+def test_a_burst_that_knows_no_task_ends_and_leaves_all_jobs_alone(
+    run_worker, arguments, settings
+):
+    result = tasks.noop.enqueue()
+    with run_worker(
+        "--burst", *arguments, env=settings_of(**settings), wait_until_ready=False
+    ) as worker:
+        assert worker.wait() == 0
+        assert "\n  tasks      0\n" in worker.output()
+
+    # Not parked either: a worker that looks at nothing cannot tell who knows it.
+    assert (job_of(result).status, job_of(result).reason) == ("ready", "")
+    assert WorkerSession.objects.get().stop_reason == "nothing left"
+
+
+def test_the_banner_counts_the_tasks_that_the_filter_leaves(run_worker):
+    with run_worker("--tasks", "tests.tasks.noop,tests.tasks.add") as worker:
+        assert "\n  tasks      2\n" in worker.output()
 
 
 def test_a_worker_may_end_after_so_many_jobs(run_worker):

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from django.db import connection
 
 from django_workers.checks import check_settings
 from django_workers.conf import RuntimeSettings, build_settings
 from django_workers.management.commands import runworkers
 from django_workers.management.flags import settings_from
+from django_workers.models import Schedule, WorkerSession
+from django_workers.task import registry
 from tests.support import ROOT
 
 OURS = "django_workers.backend.DatabaseBackend"
@@ -121,7 +124,32 @@ def test_a_flag_that_cannot_work_is_named(arguments: list[str], said: str):
     error = refused(*arguments)
 
     assert said in str(error)
-    assert error.returncode == 1
+    assert error.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("workers", "arguments", "code"),
+    [
+        ({}, ["--heartbeat-interval", "5"], 2),
+        (
+            {"LOCK_DURATION": 3, "HEARTBEAT_INTERVAL": 1},
+            ["--heartbeat-interval", "2"],
+            2,
+        ),
+        ({"HEARTBEAT_INTERVAL": 5}, [], 1),
+        ({"HEARTBEAT_INTERVAL": 5}, ["--timeout", "9"], 1),
+    ],
+    ids=["flag", "flag-on-setting", "setting", "setting-beside-flag"],
+)
+def test_values_that_do_not_go_together_are_wrong_usage_if_only_with_the_flags(
+    settings: Any, workers: dict[str, Any], arguments: list[str], code: int
+):
+    settings.DJANGO_WORKERS = workers
+
+    error = refused(*arguments)
+
+    assert "at least three HEARTBEAT_INTERVALs" in str(error)
+    assert error.returncode == code
 
 
 @pytest.mark.parametrize(
@@ -200,15 +228,25 @@ def test_a_bad_backend_is_refused_in_the_words_of_the_check(
 
 
 def test_a_backend_that_has_no_queue_is_refused(settings: Any):
-    settings.TASKS = {"default": {"BACKEND": "django_workers.backend.DummyBackend"}}
+    dummy = {"BACKEND": "django_workers.backend.DummyBackend"}
+    settings.TASKS = {"default": dummy, "other": dummy}
 
-    assert "has no queue to work on" in str(refused())
+    unnamed, named = refused(), refused("--backend", "other")
+
+    assert "TASKS['default'] is" in str(unnamed)
+    assert "TASKS['other'] is" in str(named)
+    assert all("has no queue to work on" in str(error) for error in (unnamed, named))
+    assert (unnamed.returncode, named.returncode) == (1, 2)
 
 
-def test_a_module_that_is_not_there_is_refused_by_name(db: None):
-    said = str(refused("--autodiscover", "tests.no_such_module"))
+def test_a_module_that_is_not_there_is_refused_by_name(settings: Any, db: None):
+    by_flag = refused("--autodiscover", "tests.no_such_module")
+    settings.DJANGO_WORKERS = {"AUTODISCOVER": ["tests.no_such_module"]}
+    by_setting = refused()
 
-    assert "'tests.no_such_module', which does not exist" in said
+    for error in (by_flag, by_setting):
+        assert "'tests.no_such_module', which does not exist" in str(error)
+    assert (by_flag.returncode, by_setting.returncode) == (2, 1)
 
 
 def test_an_unknown_way_to_start_processes_is_refused(
@@ -237,7 +275,11 @@ def test_a_pattern_that_no_task_matches_is_said(
 @pytest.mark.parametrize(
     ("arguments", "workers", "code"),
     [
-        (["--timeout", "nan"], "{}", 1),
+        (["--timeout", "nan"], "{}", 2),
+        (["--queues", "bad!q"], "{}", 2),
+        (["--processes", "-1"], "{}", 2),
+        (["--concurrency", "x"], "{}", 2),
+        (["--backend", "nope"], "{}", 2),
         (["--queues", ","], "{}", 2),
         ([], "{'TIMEOUT': float('nan')}", 1),
         (["--skip-checks"], "{'QUEUES': 5}", 1),
@@ -268,6 +310,99 @@ def test_the_exit_code_is_the_documented_one(
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
+
+
+# Looking before a start
+
+
+def test_check_says_what_a_start_would_use_and_starts_nothing(
+    settings: Any, db: None, capfd: Any
+):
+    settings.DJANGO_WORKERS = {
+        "SCHEDULES": {"hourly": {"task": "tests.tasks.noop", "cron": "@hourly"}}
+    }
+    Schedule.objects.create(name="off", task="t", cron="@daily", enabled=False)
+
+    call_command(
+        *("runworkers", "--check", "--worker-id", "shown", "--queues", "b,a"),
+        *("--processes", "2", "--concurrency", "3", "--lock-duration", "30"),
+        *("--tasks", "tests.tasks.noop,tests.tasks.add"),
+        skip_checks=False,
+    )
+
+    lines = capfd.readouterr().out.splitlines()
+    said = dict(line.strip().split(maxsplit=1) for line in lines if line[:2] == "  ")
+    assert said.pop("database").startswith(f"{connection.vendor} (default), woken by ")
+    # Tasks of other tests may declare some, too.
+    others = len([task for task in registry.all() if task.schedule])
+    assert said.pop("start") in ("fork", "spawn")
+    assert said == {
+        "worker": "shown",
+        "queues": "b, a",
+        "children": "2, 3 slots",
+        "tasks": "2",
+        "schedules": str(1 + others),
+        "lease": "30 s, renewed every 2 s",
+        "connections": f"{3 if connection.vendor == 'mysql' else 4} for the worker, "
+        "up to 3 for its slots",
+        "migrations": "applied",
+    }
+    assert lines[-1] == "A worker can start. Nothing was started."
+    assert not WorkerSession.objects.exists()
+    assert list(Schedule.objects.values_list("name", flat=True)) == ["off"]
+
+
+def test_check_without_schedules_counts_none(settings: Any, db: None, capfd: Any):
+    settings.DJANGO_WORKERS = {
+        "SCHEDULES": {"hourly": {"task": "tests.tasks.noop", "cron": "@hourly"}}
+    }
+
+    call_command("runworkers", "--check", "--no-schedules")
+
+    assert "\n  schedules    0\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "migrations", "said"),
+    [
+        ("sqlite:///{}/empty.sqlite3", "missing or old", "python manage.py migrate"),
+        ("postgres://nobody@127.0.0.1:1/none", "unknown", "'default' is away ("),
+    ],
+    ids=["no-table", "away"],
+)
+def test_check_names_what_is_in_the_way(
+    tmp_path: Path, url: str, migrations: str, said: str
+):
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "runworkers", "--check"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": url.format(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert f"  migrations   {migrations}\n" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "A worker can start" not in done.stdout
+
+
+def test_check_refuses_a_database_server_that_is_too_old(
+    monkeypatch: pytest.MonkeyPatch, db: None
+):
+    monkeypatch.setattr(
+        "django_workers.checks.databases.server_version",
+        lambda connection: ("PostgreSQL", (9,)),
+    )
+
+    assert "django_workers.E011" in str(refused("--check", skip_checks=False))
 
 
 def test_the_settings_of_a_worker_are_built_like_any(settings: Any):

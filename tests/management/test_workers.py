@@ -1,5 +1,6 @@
 import json
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -61,6 +62,18 @@ def test_jobs_shows_the_newest_first_up_to_the_limit(workers):
     assert [row["id"] for row in rows] == [results[2].id, results[1].id]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_list_that_ends_at_its_limit_says_so_beside_it(form, capsys):
+    tasks.noop.enqueue_many([((), {})] * 3)
+
+    said = {}
+    for limit in ("2", "3"):
+        call_command("workers", "jobs", "--limit", limit, "--format", form)
+        said[limit] = capsys.readouterr().err
+
+    assert said == {"2": "There are more than these 2: --limit shows more.\n", "3": ""}
+
+
 def test_jobs_knows_waiting_as_a_status(workers):
     waiting, ended = tasks.noop.enqueue(), tasks.noop.enqueue()
     end(ended.id, JobStatus.FAILED)
@@ -120,6 +133,36 @@ def test_stats_has_the_agreed_keys(workers):
     assert "pending" in workers("stats")[0]
 
 
+def test_stats_count_all_unless_limited(capsys):
+    tasks.noop.enqueue_many([((), {})] * 4)
+    end(tasks.noop.enqueue().id, JobStatus.FAILED)
+
+    said = {}
+    for words in ((), ("--limit", "2"), ("--limit", "4")):
+        call_command("workers", "stats", "--format", "json", *words)
+        out, err = capsys.readouterr()
+        said[words] = (json.loads(out)["by_status"]["ready"], err)
+
+    assert said == {
+        (): (4, ""),
+        ("--limit", "2"): (
+            3,
+            "Counted up to 2 of each status; there are more: ready.\n",
+        ),
+        ("--limit", "4"): (4, ""),
+    }
+
+
+def test_status_counts_up_to_a_bound_and_says_so(workers, monkeypatch):
+    monkeypatch.setattr("django_workers.stats.COUNTED", 2)
+    tasks.noop.enqueue_many([((), {})] * 4)
+
+    values = as_json(workers("status", "--format", "json"))
+
+    assert (values["counts"]["ready"], values["counted_up_to"]) == (3, 2)
+    assert "Jobs: 2+ ready." in workers("status")[0]
+
+
 def test_health_fails_when_work_waits_and_no_worker_lives(workers):
     tasks.noop.enqueue()
 
@@ -172,14 +215,78 @@ def test_retry_by_filter_takes_every_job_that_matches(workers):
     assert Job.objects.ready().count() == 2
 
 
+@pytest.mark.parametrize(
+    ("verb", "status", "answer"),
+    [
+        ("cancel", JobStatus.CANCELLED, "cancelled"),
+        ("retry", JobStatus.READY, "retried"),
+        ("run-now", JobStatus.READY, "ready"),
+    ],
+    ids=["cancel", "retry", "run-now"],
+)
+def test_filters_take_all_that_match_in_chunks(
+    workers, monkeypatch, verb, status, answer
+):
+    monkeypatch.setattr("django_workers.control.targets.CHUNK", 25)
+    due = timedelta(hours=1 if verb == "run-now" else 0)
+    results = tasks.noop.using(run_after=due).enqueue_many([((), {})] * 60)
+    other = tasks.noop.using(queue_name="other", run_after=due).enqueue()
+    if verb == "retry":
+        for result in [*results, other]:
+            end(result.id, JobStatus.FAILED)
+
+    text, code = workers(verb, "--queue", "default")
+
+    assert code == 0
+    # So many are counted, not listed.
+    assert [line.split() for line in text.splitlines()] == [
+        ["answer", "jobs"],
+        [answer, "60"],
+    ]
+    assert Job.objects.filter(queue="default", status=status).count() == 60
+    assert not Job.objects.filter(id=other.id, status=status).exists()
+
+
+def test_with_a_limit_a_verb_says_how_many_are_left(capsys):
+    results = tasks.noop.enqueue_many([((), {})] * 5)
+
+    said = []
+    for limit in ("2", "3"):
+        call_command(
+            *("workers", "cancel", "--task", "tests.tasks.noop"),
+            *("--limit", limit, "--format", "json"),
+        )
+        said.append(capsys.readouterr())
+
+    assert set(json.loads(said[0].out)) == {result.id for result in results[3:]}
+    assert set(json.loads(said[1].out)) == {result.id for result in results[:3]}
+    assert [each.err for each in said] == [
+        "Left as they were: 3 more that match.\n",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "run-now"])
+def test_filters_leave_out_what_a_verb_cannot_change(workers, verb):
+    due = timedelta(hours=1)
+    ended, wanted = tasks.noop.using(run_after=due).enqueue_many([((), {})] * 2)
+    end(ended.id, JobStatus.SUCCESSFUL)
+    if verb == "retry":
+        end(wanted.id, JobStatus.FAILED)
+
+    answers, code = workers(verb, "--queue", "default", "--format", "json")
+
+    assert (list(json.loads(answers)), code) == ([wanted.id], 0)
+    # Asked for by name, it is answered for.
+    assert workers(verb, "--status", "successful")[1] == 1
+
+
 @pytest.mark.parametrize("words", [[], [str(uuid.uuid4()), "--queue", "x"]])
 def test_acting_needs_either_ids_or_filters(workers, words):
     assert workers("cancel", *words)[1] == 2
 
 
 def test_run_now_makes_a_scheduled_job_ready(workers):
-    from datetime import timedelta
-
     result = tasks.noop.using(run_after=timedelta(hours=1)).enqueue()
 
     assert workers("run-now", result.id)[1] == 0

@@ -8,17 +8,26 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.checks import Tags
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 import django_workers
 
 from ...backend import DatabaseBackend
-from ...compat import task_backends
+from ...brokers import broker_for
+from ...compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
 from ...conf import RuntimeSettings
 from ...discovery import autodiscover
+from ...exceptions import ConfigurationError, UnknownTask
 from ...ids import uuid7
+from ...runtime.banner import laid_out, rows_of
 from ...runtime.child import ChildOptions
 from ...runtime.launcher import Launcher
 from ...runtime.lease import Identity
@@ -26,12 +35,13 @@ from ...runtime.processes import keep_streams, say
 from ...runtime.reload import code_watcher, restart
 from ...runtime.supervisor import SupervisorOptions
 from ...task import registry
-from ..flags import as_command_error, declare_flags, settings_from
+from ..flags import USAGE, as_command_error, declare_flags, settings_from
+from ..preview import rows_of_start, schedule_count, task_count
 
 EXIT_CODES = """
 exit codes:
   0  stopped as asked: jobs finished or handed back
-  1  it could not start (settings, migrations)
+  1  it could not start (settings, migrations); --check: it could not
   2  wrong usage
   3  no process became ready: the project's code does not start
   4  MAX_FAILURES jobs in a row have failed
@@ -76,11 +86,15 @@ class Command(BaseCommand):
         backend = self._backend(options["backend"])
         using = backend.database
         runtime = settings_from(options)
-        self._refuse_pending_migrations(using)
+        if not options["check"]:
+            self._refuse_pending_migrations(using)
         say(self.style.MIGRATE_HEADING(f"django_workers {django_workers.__version__}"))
-        with as_command_error():
+        with as_command_error(returncode=USAGE if options["autodiscover"] else 1):
             autodiscover(runtime.autodiscover)
         self._warn_of_idle_patterns(runtime.tasks)
+        if options["check"]:
+            self._check_start(using, runtime, options)
+            return
         reloads = settings.DEBUG if options["reload"] is None else options["reload"]
         launcher = self._launcher(using, runtime, options, reloads=reloads)
         code = launcher.run()
@@ -91,18 +105,20 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _backend(self, alias: str) -> DatabaseBackend:
+        returncode = 1 if alias == DEFAULT_TASK_BACKEND_ALIAS else USAGE
         try:
             backend = task_backends[alias]
         except Exception as error:
             raise CommandError(
-                f"TASKS has no backend {alias!r}: {error}", returncode=2
+                f"TASKS has no backend {alias!r}: {error}", returncode=returncode
             ) from error
         if not isinstance(backend, DatabaseBackend):
             raise CommandError(
                 f"TASKS[{alias!r}] is {type(backend).__module__}."
                 f"{type(backend).__qualname__}, which has no queue to work on. Set "
                 'TASKS = {"default": {"BACKEND": '
-                '"django_workers.backend.DatabaseBackend"}}.'
+                '"django_workers.backend.DatabaseBackend"}}.',
+                returncode=returncode,
             )
         with as_command_error():
             backend.database  # noqa: B018 - reading it checks it
@@ -128,28 +144,59 @@ class Command(BaseCommand):
 
         A database that is away is no reason not to start.
         """
-        connection = connections[using]
         try:
-            executor = MigrationExecutor(connection)
-            plan = executor.migration_plan(
-                [
-                    leaf
-                    for leaf in executor.loader.graph.leaf_nodes()
-                    if leaf[0] == "django_workers"
-                ]
-            )
+            missing = _migrations_are_missing(using)
         except DatabaseError as error:
-            text = str(error).strip().splitlines()[0]
-            self._warn(f"The database is away ({text}); waiting for it.")
+            self._warn(f"The database is away ({_shortly(error)}); waiting for it.")
             return
         finally:
-            connection.close()
-        if plan:
-            database = "" if using == "default" else f" --database {using}"
-            raise CommandError(
-                f"The tables of django_workers are missing or old in the database "
-                f"{using!r}. Run: python manage.py migrate django_workers{database}"
+            connections[using].close()
+        if missing:
+            raise CommandError(_migrate(using))
+
+    def _check_start(
+        self, using: str, runtime: RuntimeSettings, options: dict[str, Any]
+    ) -> None:
+        """Say what a start would use; raise CommandError for what is in its way."""
+        broker = broker_for(using)
+        troubles: list[str] = []
+        schedules = 0
+        try:
+            if _migrations_are_missing(using):
+                migrations = "missing or old"
+                troubles.append(_migrate(using))
+            else:
+                migrations = "applied"
+                if not options["no_schedules"]:
+                    schedules = schedule_count(using, runtime)
+            if not options["skip_checks"]:
+                # The other checks have been passed already, as at any start.
+                self.check(tags=[Tags.database], databases=[using])
+        except DatabaseError as error:
+            migrations = "unknown"
+            troubles.append(
+                f"The database {using!r} is away ({_shortly(error)}). A worker would "
+                "start and wait for it."
             )
+        except (ConfigurationError, UnknownTask, SystemCheckError) as error:
+            troubles.append(str(error))
+        rows = [
+            *rows_of(
+                broker,
+                runtime,
+                worker_id=_identity(runtime).worker_id,
+                excluded_queues=options["exclude_queues"],
+                children=len(_spread(runtime.slot_count, runtime.process_count)),
+                tasks=task_count(runtime),
+                schedules=schedules,
+            ),
+            *rows_of_start(broker, runtime, start_method=_start_method()),
+            ("migrations", migrations),
+        ]
+        say(laid_out(rows))
+        if troubles:
+            raise CommandError("\n".join(troubles))
+        say("A worker can start. Nothing was started.")
 
     def _launcher(
         self,
@@ -180,6 +227,24 @@ class Command(BaseCommand):
             start_method=_start_method(),
             watch=code_watcher(say) if reloads else None,
         )
+
+
+def _migrations_are_missing(using: str) -> bool:
+    executor = MigrationExecutor(connections[using])
+    leaves = executor.loader.graph.leaf_nodes("django_workers")
+    return bool(executor.migration_plan(leaves))
+
+
+def _migrate(using: str) -> str:
+    database = "" if using == "default" else f" --database {using}"
+    return (
+        f"The tables of django_workers are missing or old in the database "
+        f"{using!r}. Run: python manage.py migrate django_workers{database}"
+    )
+
+
+def _shortly(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _start_method() -> str:

@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import RawDescriptionHelpFormatter
+from collections import Counter
 from collections.abc import Callable, Mapping
 from getpass import getuser
 from typing import Any, Final
@@ -19,9 +20,10 @@ from ...exceptions import (
     ScheduleDoesNotExist,
     UnknownTask,
 )
-from ...models import Job, JobQuerySet, Schedule
+from ...models import Job, Schedule
 from ...task import list_tasks
-from ..arguments import EXIT_CODES, declare_verbs
+from .. import filters
+from ..arguments import DEFAULT_LIMIT, EXIT_CODES, declare_verbs
 from ..flags import as_command_error
 from ..tables import (
     duration,
@@ -109,18 +111,28 @@ class Command(BaseCommand):
             text = json.dumps(values, cls=DjangoJSONEncoder, indent=2)
         self.stdout.write(text)
 
+    def _note(self, text: str) -> None:
+        """Say what is no part of the answer: beside it, for programs read that."""
+        self.stderr.write(text, self.style.NOTICE)
+
     # Looking
 
     def _status(self, options: dict[str, Any]) -> bool:
         using = options["database"]
         values: dict[str, Any] = {
             "health": control.health(using=using),
-            "counts": stats.counts(using=using),
+            "counts": stats.counts(stats.COUNTED, using=using),
+            "counted_up_to": stats.COUNTED,
             "queues": stats.queue_rows(using=using),
             "workers": stats.session_rows(using=using),
             "timings": stats.timings(using=using),
         }
-        counts = ", ".join(f"{n:,} {name}" for name, n in values["counts"].items() if n)
+        more = _beyond(values["counts"], stats.COUNTED)
+        counts = ", ".join(
+            f"{stats.COUNTED:,}+ {name}" if name in more else f"{n:,} {name}"
+            for name, n in values["counts"].items()
+            if n
+        )
         status = values["health"]["status"]
         alive = [row for row in values["workers"] if row["stopped_at"] is None]
         workers = [
@@ -167,9 +179,14 @@ class Command(BaseCommand):
         return True
 
     def _jobs(self, options: dict[str, Any]) -> bool:
-        rows = [job_row(job) for job in self._filtered(options)]
+        limit = _limit(options) or DEFAULT_LIMIT
+        rows = [job_row(job) for job in filters.matching(options)[: limit + 1]]
+        is_more = len(rows) > limit
+        rows = rows[:limit]
         columns = tuple(rows[0]) if rows else ()
         self._print(options, rows, self._table(rows, columns) or "No such job.")
+        if is_more:
+            self._note(f"There are more than these {limit:,}: --limit shows more.")
         return True
 
     def _show(self, options: dict[str, Any]) -> bool:
@@ -178,7 +195,8 @@ class Command(BaseCommand):
         return True
 
     def _stats(self, options: dict[str, Any]) -> bool:
-        values = control.stats(using=options["database"])
+        limit = _limit(options)
+        values = control.stats(limit=limit, using=options["database"])
         totals = [
             {"": name, "jobs": values[name]}
             for name in (
@@ -196,6 +214,11 @@ class Command(BaseCommand):
             if rows:
                 parts.append(self._table(rows, tuple(rows[0])))
         self._print(options, values, "\n\n".join(parts))
+        if limit and (more := _beyond(values["by_status"], limit)):
+            self._note(
+                f"Counted up to {limit:,} of each status; there are more: "
+                f"{', '.join(more)}."
+            )
         return True
 
     def _health(self, options: dict[str, Any]) -> bool:
@@ -287,25 +310,36 @@ class Command(BaseCommand):
         )
 
     def _act(
-        self, options: dict[str, Any], verb: Callable[[list[Any]], dict[str, str]]
+        self, options: dict[str, Any], verb: Callable[[Any], dict[str, str]]
     ) -> bool:
-        """Act on the ids given, or on what the filters leave; never on everything."""
-        ids = options["ids"]
-        filters = [options[name] for name in ("status", "task", "queue", "tag")]
-        if not ids and not any(filters):
+        """Act on the ids given, or on all that match; never on everything."""
+        ids, is_filtered = options["ids"], filters.are_given(options)
+        if not ids and not is_filtered:
             raise CommandError(
                 "Say which jobs: ids, or --status, --task, --queue, --tag.",
                 returncode=USAGE,
             )
-        if ids and any(filters):
+        if ids and is_filtered:
             raise CommandError("Give ids or filters, not both.", returncode=USAGE)
-        chosen = ids or [job.pk for job in self._filtered(options)]
-        answers = verb(chosen)
-        rows = [{"id": job_id, "answer": said} for job_id, said in answers.items()]
-        self._print(
-            options, answers, self._table(rows, ("id", "answer")) or "No job matches."
-        )
+        jobs, limit = filters.matching(options), _limit(options)
+        answers = verb(ids or (jobs if limit is None else jobs[:limit]))
+        self._print(options, answers, self._answers(answers) or "No job matches.")
+        if is_filtered and limit and answers:
+            # The newest were taken, so what is left is older, and ids sort by age.
+            if left := jobs.filter(id__lt=min(answers)).count():
+                self._note(f"Left as they were: {left:,} more that match.")
         return not _LEFT_ALONE.intersection(answers.values())
+
+    def _answers(self, answers: Mapping[str, str]) -> str:
+        """Say what happened to each job, or to how many of a great number."""
+        if len(answers) <= DEFAULT_LIMIT:
+            rows: list[dict[str, Any]] = [
+                {"id": job_id, "answer": said} for job_id, said in answers.items()
+            ]
+            return self._table(rows, ("id", "answer"))
+        counts = Counter(answers.values()).most_common()
+        rows = [{"answer": said, "jobs": count} for said, count in counts]
+        return self._table(rows, ("answer", "jobs"))
 
     def _pause(self, options: dict[str, Any]) -> bool:
         queue = options["queue"]
@@ -345,21 +379,17 @@ class Command(BaseCommand):
         self._print(options, rescued, self._table(rescued, columns) or nothing)
         return True
 
-    def _filtered(self, options: dict[str, Any]) -> JobQuerySet:
-        jobs: JobQuerySet = Job.objects.using(options["database"]).order_by("-id")
-        if options["status"] == "waiting":
-            jobs = jobs.waiting()
-        elif options["status"]:
-            jobs = jobs.filter(status=options["status"])
-        if options["task"]:
-            jobs = jobs.filter(task=options["task"])
-        if options["queue"]:
-            jobs = jobs.filter(queue=options["queue"])
-        if options["tag"]:
-            jobs = jobs.tagged(options["tag"])
-        if options["limit"] < 1:
-            raise CommandError("--limit must be above zero.", returncode=USAGE)
-        return jobs[: options["limit"]]
+
+def _beyond(counts: Mapping[str, int], limit: int) -> list[str]:
+    """Return the statuses that have more jobs than were counted."""
+    return [status for status, count in counts.items() if count > limit]
+
+
+def _limit(options: Mapping[str, Any]) -> int | None:
+    limit: int | None = options["limit"]
+    if limit is not None and limit < 1:
+        raise CommandError("--limit must be above zero.", returncode=USAGE)
+    return limit
 
 
 def _job(job_id: str, *, using: str) -> Job:
