@@ -7,6 +7,8 @@ A carrier captures one value where a job is enqueued and restores it around the 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from datetime import timezone as fixed
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -53,14 +55,24 @@ class TimeZoneCarrier:
 
     name = "timezone"
 
-    def capture(self) -> str | None:
-        """The name of the current time zone, or None for `TIME_ZONE`."""
-        name = timezone.get_current_timezone_name()
+    def capture(self) -> str | float | None:
+        """The current time zone, or None for `TIME_ZONE`.
+
+        By its name in the time zone database; one that has no such name, like
+        ``UTC+05:30``, as its present offset from UTC in seconds.
+        """
+        zone = timezone.get_current_timezone()
+        name = "UTC" if zone is UTC else getattr(zone, "key", None)
+        if not isinstance(name, str):
+            offset = datetime.now(zone).utcoffset()
+            return None if offset is None else offset.total_seconds()
         return None if name == settings.TIME_ZONE else name
 
-    def restore(self, value: str) -> AbstractContextManager[Any]:
+    def restore(self, value: str | float) -> AbstractContextManager[Any]:
         """Activate the time zone during the run."""
-        return timezone.override(value)
+        if isinstance(value, str):
+            return timezone.override(value)
+        return timezone.override(fixed(timedelta(seconds=value)))
 
 
 class ContextVarCarrier:

@@ -1,6 +1,9 @@
 """Carriers: what is captured where a job is enqueued, and what is refused."""
 
+import json
 from contextvars import ContextVar
+from datetime import UTC, timedelta
+from datetime import timezone as fixed
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -116,6 +119,32 @@ def test_no_language_at_all_does_not_travel():
 def test_a_zone_travels_by_its_name():
     with timezone.override(ZoneInfo("Europe/Berlin")):
         assert TimeZoneCarrier().capture() == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        fixed(timedelta(hours=2)),
+        fixed(timedelta(hours=-9, minutes=-30), "Marquesas"),
+        timezone.get_fixed_timezone(330),
+        fixed(timedelta(seconds=-75)),
+    ],
+    ids=["hours", "named", "Django's", "seconds"],
+)
+def test_a_zone_without_a_name_travels_as_its_offset(zone: Any):
+    with timezone.override(zone):
+        carried = json.loads(json.dumps(capture()))
+
+    with restored(carried):
+        now = timezone.localtime()
+        assert now.utcoffset() == zone.utcoffset(None)
+
+
+def test_utc_travels_by_its_name(settings: Any):
+    settings.TIME_ZONE = "Asia/Tokyo"
+
+    with timezone.override(UTC):
+        assert TimeZoneCarrier().capture() == "UTC"
 
 
 def test_the_sites_own_is_what_the_settings_say():

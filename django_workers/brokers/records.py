@@ -69,6 +69,11 @@ class ClaimedJob(NamedTuple):
     metadata: str
 
     @property
+    def is_first_start(self) -> bool:
+        """Whether no claim before this one has led to a start."""
+        return self.started_at == self.claimed_at
+
+    @property
     def wait(self) -> float:
         """Seconds between the moment the job could run and its claim."""
         due = self.enqueued_at if self.run_after is None else self.run_after

@@ -94,7 +94,7 @@ def interrupted(job: ClaimedJob, *, how: str) -> Ending:
 
 def too_late(job: ClaimedJob) -> Ending | None:
     """The ending of a claimed job whose time to start is over; None: it may start."""
-    if job.expired:
+    if job.expired and job.is_first_start:
         return _expired(job)
     is_over = job.retry_until is not None and job.claimed_at > job.retry_until
     if is_over and job.attempts + job.crashes:

@@ -205,7 +205,7 @@ class Execution:
             started_at=started_at,
             last_attempted_at=(
                 started_at
-                if job.claimed_at == job.started_at
+                if job.is_first_start
                 else datetime.fromtimestamp(job.claimed_at, UTC)
             ),
             finished_at=None,

@@ -259,6 +259,14 @@ def test_an_expired_job_never_reaches_a_child(dispatcher, child):
     assert ending.attempts == 0
 
 
+def test_a_job_that_has_once_started_does_not_expire(dispatcher, child):
+    again = job(0, expired=True, started_at=1.0, claimed_at=9.0, attempts=1)
+
+    assert take(dispatcher, again) == []
+
+    assert child.ids == ["job-0"]
+
+
 @pytest.mark.parametrize("charged", ["attempts", "crashes"])
 def test_an_attempt_that_comes_after_retry_until_never_reaches_a_child(
     dispatcher, child, charged
