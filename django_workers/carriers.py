@@ -7,7 +7,7 @@ A carrier captures one value where a job is enqueued and restores it around the 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import timezone as fixed
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -61,7 +61,7 @@ class TimeZoneCarrier:
         By its name in the time zone database; one that has no such name, like
         ``UTC+05:30``, as its present offset from UTC in seconds.
         """
-        zone = timezone.get_current_timezone()
+        zone: tzinfo = timezone.get_current_timezone()
         name = "UTC" if zone is UTC else getattr(zone, "key", None)
         if not isinstance(name, str):
             offset = datetime.now(zone).utcoffset()

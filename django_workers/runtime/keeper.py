@@ -109,7 +109,9 @@ class Keeper:
         self._stop_if_finished()
         if not status.stopping.is_set():
             self._obey()
-            if self._chores.run(self._trust, policies=self._policies):
+            if self._chores.run(
+                self._trust, policies=self._policies, names=status.names
+            ):
                 self._claimer.hint(wakeup.READY)
         status.keeper_event.wait(self._chores.pause(self._beat_rest()))
 

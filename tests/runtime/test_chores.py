@@ -9,11 +9,28 @@ import pytest
 from django_workers.brokers import broker_for
 from django_workers.conf import build_settings
 from django_workers.models import FINISHED, Job, Rollup
-from django_workers.runtime.chores import Chores, promoter, pruner, rescuer
+from django_workers.runtime.chores import (
+    Chores,
+    promoter,
+    pruner,
+    rescuer,
+    timetable,
+)
 from django_workers.runtime.chores.promoter import Promoter
 from django_workers.runtime.chores.pruner import Pruner
 from django_workers.runtime.chores.rescuer import Rescuer
-from tests.contracts.jobs import PAST, cancel, claim, open_session, store, succeed
+from tests.contracts.jobs import (
+    PAST,
+    TASK,
+    cancel,
+    claim,
+    claim_one,
+    open_session,
+    park,
+    row,
+    store,
+    succeed,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -138,7 +155,8 @@ class TestChores:
         )
 
     def run(self, chores):
-        return chores.run(SimpleNamespace(may_rescue=False), policies={})
+        trust = SimpleNamespace(may_rescue=False)
+        return chores.run(trust, policies={}, names={TASK})
 
     def test_the_keeper_comes_back_at_once_while_much_is_due(
         self, broker, chores, slowly
@@ -151,6 +169,22 @@ class TestChores:
         assert self.run(chores)
         assert not self.run(chores)
         assert chores.pause(10.0) > 0.01
+
+    def test_a_job_that_was_parked_a_moment_too_late_is_admitted(
+        self, broker, chores, monkeypatch
+    ):
+        now = timetable.time.monotonic()
+        clock = SimpleNamespace(monotonic=lambda: now)
+        monkeypatch.setattr(timetable, "time", clock)
+        assert not self.run(chores)
+        session = uuid4()
+        job = claim_one(broker, session)
+        broker.release(session, [park(job)])
+
+        now += 2 * timetable.ADMIT_SECONDS
+
+        assert self.run(chores)
+        assert row(job.id).status == "ready"
 
     def test_the_keeper_comes_back_at_once_while_many_are_to_be_rescued(
         self, broker, chores, slowly

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +22,9 @@ logger = logging.getLogger("django_workers.worker")
 # The keeper looks at due times at least this often.
 TICK_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
+# A worker admits at its start. Another one may have looked for it just before, in vain,
+# and park a job of its tasks just after.
+ADMIT_SECONDS: Final = 10.0
 # Half a second of deleting in two: with some thousands of jobs in each half second,
 # retention keeps up with what a worker finishes.
 PRUNE_AGAIN_SECONDS: Final = 1.5
@@ -48,6 +51,7 @@ class Chores:
         self._paused: list[str] = []
         self._due: dict[str, float] = {
             "rescue": 0.0,
+            "admit": time.monotonic() + _jittered(ADMIT_SECONDS),
             "prune": time.monotonic() + _jittered(PRUNE_SECONDS),
         }
 
@@ -75,12 +79,19 @@ class Chores:
             self._paused = paused_queues(self._broker)
         return len(self._paused)
 
-    def run(self, trust: Trust, *, policies: Mapping[str, Any]) -> bool:
-        """Run what is due. Returns whether jobs became ready."""
+    def run(
+        self, trust: Trust, *, policies: Mapping[str, Any], names: Collection[str]
+    ) -> bool:
+        """Run what is due; `names` are the tasks this worker can run.
+
+        Returns whether jobs became ready.
+        """
         moved = self._patiently(lambda: self._scheduler.fire(policies)) > 0
         moved = self._patiently(self._promoter.promote) > 0 or moved
         if self._is_due("rescue", self._settings.stale_check_interval):
             moved = self._patiently(lambda: self._rescue(trust)) > 0 or moved
+        if names and self._is_due("admit", ADMIT_SECONDS):
+            moved = self._patiently(lambda: self._admit(names)) > 0 or moved
         if self._is_due("prune", PRUNE_SECONDS):
             self._patiently(self._prune)
         return moved
@@ -90,6 +101,11 @@ class Chores:
         if is_more:
             self._due["rescue"] = 0.0
         return rescued
+
+    def _admit(self, names: Collection[str]) -> int:
+        """Release what was parked while this worker was still unknown to the parker."""
+        with self._broker.transaction():
+            return self._broker.admit(sorted(names))
 
     def _prune(self) -> int:
         if self._pruner.prune():
