@@ -15,6 +15,7 @@ from ..task import QUEUE_PATTERN
 from .base import rows
 from .declared import declared_task, declared_tasks
 from .json_field import StrictJSONField
+from .priority_field import PriorityField
 from .signatures import bind
 
 # Changing one of these changes when it fires.
@@ -41,12 +42,10 @@ class ScheduleForm(BaseForm):
     kwargs = StrictJSONField(
         kind=dict, label=_("Keyword arguments"), help_text=_("A JSON object.")
     )
-    priority = forms.IntegerField(
-        label=_("Priority"),
-        min_value=-100,
-        max_value=100,
-        required=False,
-        help_text=_("-100 to 100, higher first. Empty: the task's own."),
+    priority = PriorityField(
+        help_text=_(
+            "-100 to 100, or: critical, high, normal, low. Empty: the task's own."
+        )
     )
 
     class Meta:

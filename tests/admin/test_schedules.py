@@ -78,7 +78,8 @@ def test_an_interval_counts_from_now(chief: Client):
         ({"args": "[1, 2, 3]"}, "too many positional arguments"),
         ({"args": "[]"}, "missing a required argument"),
         ({"queue": "a b"}, "A queue&#x27;s name has letters"),
-        ({"priority": "101"}, "less than or equal to 100"),
+        ({"priority": "101"}, "A whole number from -100 to 100"),
+        ({"priority": "urgent"}, "or the name of a level"),
         ({"backend": "elsewhere"}, "Select a valid choice"),
     ],
 )
@@ -87,6 +88,17 @@ def test_what_cannot_work_is_refused_at_save(
 ):
     assert complaint in errors_of(chief.post(url("schedule_add"), form(**changes)))
     assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("high", 25), ("low", -50), ("-7", -7), ("", None)]
+)
+def test_a_priority_is_a_number_or_a_level(
+    chief: Client, text: str, number: int | None
+):
+    chief.post(url("schedule_add"), form(priority=text))
+
+    assert Schedule.objects.get().priority == number
 
 
 def test_a_stored_task_that_is_gone_is_not_lost_by_editing(chief: Client):
