@@ -35,6 +35,7 @@ class Fired:
 
     schedule: str
     job_id: UUID
+    backend: str
     slot: datetime
     lane: Lane
 
@@ -160,7 +161,11 @@ def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
         _replan(broker, row, now)
         return None
     return Fired(
-        schedule=row.name, job_id=job.id, slot=slot, lane=Lane(job.queue, job.priority)
+        schedule=row.name,
+        job_id=job.id,
+        backend=job.backend,
+        slot=slot,
+        lane=Lane(job.queue, job.priority),
     )
 
 

@@ -4,10 +4,11 @@ import queue
 
 import pytest
 
-from django_workers.compat import task_started
+from django_workers.compat import task_enqueued, task_started
 from django_workers.conf import build_settings
+from django_workers.ids import uuid7
 from django_workers.runtime import attempt
-from django_workers.runtime.aftermath import Aftermath
+from django_workers.runtime.aftermath import Aftermath, announce_made
 from django_workers.runtime.attempt import Report
 from django_workers.runtime.execution import Execution
 from django_workers.runtime.executors.aio import LoopThread
@@ -80,3 +81,14 @@ def test_a_receiver_that_exits_silences_nobody_else(execution, receive):
         "job-3",
     ]
     aftermath.finish(ENOUGH_SECONDS)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("backend", ["default", "gone"])
+def test_of_a_schedules_job_that_is_gone_nothing_is_told(receive, backend):
+    heard = []
+    receive(task_enqueued, lambda **kwargs: heard.append(kwargs))
+
+    announce_made(str(uuid7()), backend)
+
+    assert heard == []
