@@ -35,6 +35,7 @@ from django_workers.schedules import (
 )
 
 USING = "default"
+OURS = "django_workers.backend.DatabaseBackend"
 MINUTE = timedelta(minutes=1)
 
 
@@ -80,6 +81,20 @@ def due_row(**fields: Any) -> Schedule:
         "next_fire_at": anchor + MINUTE,
     }
     return Schedule.objects.create(**{**values, **fields})
+
+
+def spoilt_row(**fields: Any) -> Schedule:
+    """Make a due schedule that save() would refuse."""
+    row = due_row(name=fields.pop("name", "spoilt"))
+    Schedule.objects.filter(pk=row.pk).update(**fields)
+    row.refresh_from_db()
+    return row
+
+
+@pytest.fixture
+def two_queues(settings: Any) -> None:
+    """Let the backend take jobs for two queues only."""
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": ["default", "emails"]}}
 
 
 def living_worker(*tasks: str) -> None:
@@ -195,6 +210,15 @@ def test_an_entry_that_cannot_work_is_refused_with_its_place(entry: Any, said: s
         declaration_from("nightly", entry)
 
     assert "DJANGO_WORKERS['SCHEDULES']['nightly']" in str(error.value)
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_an_entry_for_a_queue_that_its_backend_does_not_take_is_refused():
+    entry = {"task": "schedules:plain", "cron": "@daily"}
+
+    assert declaration_from("good", {**entry, "queue": "emails"})["queue"] == "emails"
+    with pytest.raises(ConfigurationError, match="'bulk' is not among the QUEUES"):
+        declaration_from("nightly", {**entry, "queue": "bulk"})
 
 
 def test_an_entry_needs_a_name():
@@ -525,7 +549,7 @@ def test_a_timing_changed_behind_our_back_moves_the_schedule_without_a_run():
 def test_a_poisoned_schedule_is_switched_off_and_the_others_go_on(
     fields: dict[str, Any], reason: str
 ):
-    poisoned = due_row(**{"name": "poisoned", **fields})
+    poisoned = spoilt_row(**fields)
     due_row(name="sound")
 
     fired = fire_due(USING, POLICIES)
@@ -537,8 +561,28 @@ def test_a_poisoned_schedule_is_switched_off_and_the_others_go_on(
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("two_queues")
+@pytest.mark.parametrize(
+    "fields",
+    [{"queue": "bulk"}, {"task": "schedules:report"}],
+    ids=["its own", "its task's"],
+)
+def test_a_queue_that_the_backend_does_not_take_switches_a_schedule_off(
+    fields: dict[str, Any],
+):
+    row = spoilt_row(**fields)
+    due_row(name="sound", queue="emails")
+
+    assert [f.schedule for f in fire_due(USING, POLICIES)] == ["sound"]
+
+    row.refresh_from_db()
+    assert not row.enabled
+    assert "is not among the QUEUES of TASKS['default']" in row.disabled_reason
+
+
+@pytest.mark.django_db
 def test_an_unplanned_row_with_an_impossible_timing_is_switched_off():
-    row = due_row(interval=None, cron="nonsense", next_fire_at=None)
+    row = spoilt_row(interval=None, cron="nonsense", next_fire_at=None)
 
     fire_due(USING, POLICIES)
 

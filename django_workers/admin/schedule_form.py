@@ -8,6 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..compat import task_backends
+from ..conf import queue_refusal
 from ..databases import own_backends, queue_database
 from ..models import Schedule
 from ..schedules import plan
@@ -121,6 +122,10 @@ class ScheduleForm(BaseForm):
             error = call_error(cleaned["task"], cleaned["args"], cleaned["kwargs"])
             if error:
                 self.add_error("args", error)
+        if {"task", "queue", "backend"} <= cleaned.keys():
+            error = queue_error(cleaned["task"], cleaned["queue"], cleaned["backend"])
+            if error:
+                self.add_error("queue", error)
         return cleaned
 
     def validate_unique(self) -> None:
@@ -151,3 +156,13 @@ def call_error(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     """Why a task cannot be called so; empty if it can, or if its code is not here."""
     task = declared_task(name)
     return bind(task, args, kwargs) if task else ""
+
+
+def queue_error(name: str, queue: str, backend: str) -> str:
+    """Why a task's job cannot go into a queue of that backend; empty if it can.
+
+    No queue means the task's own, if its code is here.
+    """
+    task = declared_task(name)
+    queue = queue or (task.queue_name if task else "")
+    return queue_refusal(queue, backend=backend) if queue else ""

@@ -14,6 +14,7 @@ from tests.admin.conftest import LogIn
 from tests.admin.pages import messages_of, text_of, url
 from tests.admin.rows import TASK, add_job, add_schedule
 
+OURS = "django_workers.backend.DatabaseBackend"
 EVERYTHING = ("add_schedule", "change_schedule", "view_schedule", "delete_schedule")
 
 
@@ -88,6 +89,30 @@ def test_what_cannot_work_is_refused_at_save(
 ):
     assert complaint in errors_of(chief.post(url("schedule_add"), form(**changes)))
     assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("queues", "queue", "complaint"),
+    [
+        (["default", "emails"], "bulk", "it takes: default, emails"),
+        (["default", "emails"], "email", "did you mean &#x27;emails&#x27;?"),
+        (["emails"], "", "&#x27;default&#x27; is not among the QUEUES"),
+    ],
+    ids=["another", "misspelt", "the task's own"],
+)
+def test_a_queue_that_the_backend_does_not_take_is_refused_at_save(
+    chief: Client, settings: Any, queues: list[str], queue: str, complaint: str
+):
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": queues}}
+
+    page = chief.post(url("schedule_add"), form(queue=queue))
+
+    assert complaint in errors_of(page)
+    assert list(page.context["adminform"].form.errors) == ["queue"]
+    assert not Schedule.objects.exists()
+
+    chief.post(url("schedule_add"), form(queue="emails"))
+    assert Schedule.objects.get().queue == "emails"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import django_workers
 
 from ...backend import DatabaseBackend
 from ...compat import task_backends
-from ...conf import RuntimeSettings
+from ...conf import RuntimeSettings, unknown_queues
+from ...databases import own_backends
 from ...discovery import autodiscover
 from ...ids import uuid7
 from ...runtime.child import ChildOptions
@@ -81,6 +82,10 @@ class Command(BaseCommand):
         with as_command_error():
             autodiscover(runtime.autodiscover)
         self._warn_of_idle_patterns(runtime.tasks)
+        # Those of the settings have had their check.
+        self._warn_of_unknown_queues(
+            [*(options["queues"] or ()), *options["exclude_queues"]], using
+        )
         reloads = settings.DEBUG if options["reload"] is None else options["reload"]
         launcher = self._launcher(using, runtime, options, reloads=reloads)
         code = launcher.run()
@@ -122,6 +127,15 @@ class Command(BaseCommand):
         for pattern in patterns:
             if not registry.names([pattern]):
                 self._warn(f"No task of this project matches {pattern!r}.")
+
+    def _warn_of_unknown_queues(self, queues: Sequence[str], using: str) -> None:
+        """Say which queues no backend of this database takes jobs for.
+
+        No reason not to start: another release may know one.
+        """
+        backends = [b.alias for b in own_backends() if using == b.settings.DATABASE]
+        for queue in unknown_queues(queues, backends=backends):
+            self._warn(f"No backend in TASKS takes jobs for the queue {queue!r}.")
 
     def _refuse_pending_migrations(self, using: str) -> None:
         """Say at once what would otherwise fail later.
