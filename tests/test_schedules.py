@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, transaction
 from django.db.models import QuerySet
 
@@ -402,6 +403,93 @@ def test_a_row_waits_for_the_first_worker_that_knows_its_task():
     assert (row.enabled, row.disabled_reason) == (True, "")
     assert row.next_fire_at is not None
     assert row.next_fire_at < now(), "the missed slot is still due"
+
+
+# What save() refuses
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "cron": {"cron": "bogus", "interval": None},
+    "a day that never comes": {"cron": "0 0 31 2 *", "interval": None},
+    "no timing": {"interval": None},
+    "two timings": {"cron": "@daily"},
+    "interval": {"interval": 0.5},
+    "zone": {"timezone": "Mars/X"},
+    "queue": {"queue": "bulk"},
+    "no name of a queue": {"queue": "a b"},
+    "priority": {"priority": 500},
+    "level": {"priority": "urgent"},
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("two_queues")
+@pytest.mark.parametrize("fields", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_work_is_never_stored(fields: dict[str, Any]):
+    row = due_row(name="sound")
+
+    with pytest.raises(InvalidSchedule, match="schedule 'new', "):
+        due_row(name="new", **fields)
+    for name, value in fields.items():
+        setattr(row, name, value)
+    with pytest.raises(InvalidSchedule):
+        row.save()
+    with pytest.raises(InvalidSchedule):
+        row.save(update_fields=[*fields])
+    with pytest.raises(ValidationError):
+        row.full_clean()
+
+    stored = Schedule.objects.get()
+    assert all(getattr(stored, name) != value for name, value in fields.items())
+
+
+@pytest.mark.django_db
+def test_what_is_not_written_is_not_looked_at():
+    row = due_row()
+    row.cron = "bogus"
+
+    row.save(update_fields=["name", "queue"])
+    Schedule.objects.only("name").get().save()
+
+    assert Schedule.objects.get().cron == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cron": "bogus", "interval": None},
+        {"timezone": "Mars/X"},
+        {"queue": "a b"},
+        {"priority": 500},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_row_that_is_wrong_already_is_switched_off_and_deleted(
+    fields: dict[str, Any],
+):
+    row = spoilt_row(**fields)
+
+    row.enabled = False
+    row.save()
+    assert not Schedule.objects.get().enabled
+
+    row.enabled = True
+    with pytest.raises(InvalidSchedule):
+        row.save()
+    with pytest.raises(InvalidSchedule):
+        row.save(update_fields=["enabled"])
+    row.delete()
+    assert not Schedule.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_level_is_stored_as_its_number():
+    row = due_row(priority="high")
+    assert row.priority == 25
+
+    row.priority = "low"  # type: ignore[assignment]
+    row.full_clean()
+    assert row.priority == -50
 
 
 # Firing

@@ -20,7 +20,7 @@ from .priority_field import PriorityField
 from .signatures import bind
 
 # Changing one of these changes when it fires.
-_TIMING = frozenset({"cron", "interval", "timezone", "enabled"})
+_TIMING = frozenset({"cron", "interval", "timezone"})
 
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ class ScheduleForm(BaseForm):
             error = queue_error(cleaned["task"], cleaned["queue"], cleaned["backend"])
             if error:
                 self.add_error("queue", error)
+        if cleaned.get("enabled") and "enabled" in self.changed_data:
+            # Of a declared schedule there is no field to mend.
+            for column, text in self.instance.problems().items():
+                if column not in self.fields:
+                    self.add_error("enabled", f"{column}: {text}")
         return cleaned
 
     def validate_unique(self) -> None:
@@ -143,10 +148,12 @@ class ScheduleForm(BaseForm):
         who, *by* name, switched it off.
         """
         columns: list[str] = []
-        if self.instance.pk is None or _TIMING & set(self.changed_data):
+        changed = set(self.changed_data)
+        switched_on = "enabled" in changed and self.instance.enabled
+        if self.instance.pk is None or switched_on or _TIMING & changed:
             plan(self.instance)
             columns += ["anchor_at", "next_fire_at"]
-        if "enabled" in self.changed_data:
+        if "enabled" in changed:
             self.instance.disabled_reason = "" if self.instance.enabled else f"by {by}"
             columns.append("disabled_reason")
         return columns

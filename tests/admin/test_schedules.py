@@ -196,6 +196,20 @@ def test_of_a_declared_one_only_the_switch_is_open(chief: Client):
     assert (schedule.cron, schedule.enabled) == ("30 2 * * *", False)
 
 
+def test_a_declared_one_that_cannot_work_is_switched_off_but_not_on(chief: Client):
+    schedule = add_schedule(declared=True)
+    Schedule.objects.update(cron="nonsense", args={"not": "a list"})
+    address = url("schedule_change", schedule.pk)
+
+    assert chief.post(address, form(enabled="")).status_code == 302
+    schedule.refresh_from_db()
+    assert not schedule.enabled
+
+    assert "&#x27;nonsense&#x27; has 1 fields" in errors_of(chief.post(address, form()))
+    schedule.refresh_from_db()
+    assert not schedule.enabled
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_arguments_that_are_not_edited_hide_what_is_private(
     log_in: LogIn, declared: bool
