@@ -5,7 +5,7 @@
     DjangoWorkersError
     ├── ConfigurationError        a setting cannot work (also ImproperlyConfigured)
     ├── InvalidPolicy             a task's policy contradicts itself (also ValueError)
-    ├── InvalidSchedule           a cron, interval or zone cannot work (also ValueError)
+    ├── InvalidSchedule           a schedule cannot work (also ValueError)
     ├── UnencodableValue          JSON cannot hold it (also TypeError and ValueError)
     ├── UnknownTask               no task has that name (also LookupError)
     ├── JobDoesNotExist           no job has that id (also LookupError)
@@ -43,7 +43,7 @@ class InvalidPolicy(DjangoWorkersError, ValueError):
 
 
 class InvalidSchedule(DjangoWorkersError, ValueError):
-    """A cron expression, an interval or a time zone cannot work."""
+    """A timing cannot work, or the queue or the priority of a stored schedule."""
 
 
 class UnencodableValue(DjangoWorkersError, TypeError, ValueError):

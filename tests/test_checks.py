@@ -470,6 +470,38 @@ def test_a_backend_that_cannot_be_imported_is_left_to_djangos_check(settings: An
     assert [*check_databases(), *check_tasks()] == []
 
 
+@pytest.mark.parametrize(
+    ("queues", "found"),
+    [
+        ([["default", "emails"]], ["W006"]),
+        ([["default"], ["email", "images"]], []),
+        ([["default"], []], []),
+    ],
+    ids=["restricted", "another's", "any"],
+)
+def test_w006_a_queue_that_no_backend_takes(
+    settings: Any, queues: list[list[str]], found: list[str]
+):
+    settings.DJANGO_WORKERS = {"QUEUES": ["default", "email"]}
+    names = ("default", "second")
+    settings.TASKS = {
+        name: {"BACKEND": OURS, "QUEUES": taken}
+        for name, taken in zip(names, queues, strict=False)
+    }
+
+    messages = check_settings()
+
+    assert ids(messages) == found
+    assert all("'email'" in message.msg for message in messages)
+
+
+def test_w006_leaves_a_backend_that_cannot_be_imported_to_djangos_check(settings: Any):
+    settings.DJANGO_WORKERS = {"QUEUES": ["email"]}
+    settings.TASKS = {"default": {"BACKEND": "no.such.Backend"}}
+
+    assert check_settings() == []
+
+
 # Tasks and schedules
 
 
@@ -495,6 +527,18 @@ def test_e009_a_schedule_that_cannot_work(settings: Any, entry: Any):
 
     assert ids(messages) == ["E009"]
     assert "nightly" in messages[0].msg
+
+
+def test_e009_a_queue_that_the_backend_does_not_take(settings: Any):
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": ["default", "emails"]}}
+    entry = {"task": "checks:sound", "cron": "@daily"}
+
+    messages = schedules(
+        settings, good={**entry, "queue": "emails"}, bad={**entry, "queue": "email"}
+    )
+
+    assert ids(messages) == ["E009"]
+    assert "['bad']: 'email' is not among the QUEUES" in messages[0].msg
 
 
 def test_e009_a_name_that_is_taken(settings: Any, monkeypatch: pytest.MonkeyPatch):

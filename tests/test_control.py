@@ -529,13 +529,17 @@ def test_a_pause_does_not_end_in_the_past():
 
 
 @pytest.mark.django_db
-def test_resume_says_whether_the_queue_was_paused(announced: list[str]):
+def test_resume_says_whether_the_queue_was_paused(
+    announced: list[str], caplog: pytest.LogCaptureFixture
+):
     control.pause("mail", reason="moving", by="ann", until=MINUTE)
     announced.clear()
 
-    assert control.resume("mail", by="bob")
-    assert not control.resume("mail")
-    assert not control.resume("never-seen")
+    with caplog.at_level("INFO", logger="django_workers.control"):
+        assert control.resume("mail", by="bob")
+        assert not control.resume("mail", by="cid")
+        assert not control.resume("never-seen")
+    assert caplog.messages == ["queue mail resumed by=bob"]
 
     queue = Queue.objects.get()
     assert (queue.paused_at, queue.paused_until) == (None, None)
@@ -974,25 +978,28 @@ def test_a_schedule_switched_off_keeps_the_reason():
 
 @pytest.mark.django_db
 def test_a_schedule_switched_on_does_not_make_up_for_what_it_missed(
-    announced: list[str],
+    announced: list[str], caplog: pytest.LogCaptureFixture
 ):
     add_schedule(
         enabled=False, disabled_reason="x", next_fire_at=now() - timedelta(days=9)
     )
 
-    assert control.enable_schedule("hourly", by="ann")
-    assert not control.enable_schedule("hourly")
+    with caplog.at_level("INFO", logger="django_workers.control"):
+        assert control.enable_schedule("hourly", by="ann")
+        assert not control.enable_schedule("hourly", by="bob")
 
     schedule = Schedule.objects.get()
     assert (schedule.enabled, schedule.disabled_reason) == (True, "")
     assert schedule.next_fire_at is not None
     assert schedule.next_fire_at > now()
     assert announced == [wakeup.DUE]
+    assert caplog.messages == ["schedule hourly enabled by=ann"]
 
 
 @pytest.mark.django_db
 def test_an_impossible_schedule_cannot_be_switched_on():
-    add_schedule(cron="61 * * * *", enabled=False)
+    add_schedule(enabled=False)
+    Schedule.objects.update(cron="61 * * * *")
 
     with pytest.raises(InvalidSchedule):
         control.enable_schedule("hourly")

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, transaction
 from django.db.models import QuerySet
 
@@ -35,6 +36,7 @@ from django_workers.schedules import (
 )
 
 USING = "default"
+OURS = "django_workers.backend.DatabaseBackend"
 MINUTE = timedelta(minutes=1)
 
 
@@ -80,6 +82,20 @@ def due_row(**fields: Any) -> Schedule:
         "next_fire_at": anchor + MINUTE,
     }
     return Schedule.objects.create(**{**values, **fields})
+
+
+def spoilt_row(**fields: Any) -> Schedule:
+    """Make a due schedule that save() would refuse."""
+    row = due_row(name=fields.pop("name", "spoilt"))
+    Schedule.objects.filter(pk=row.pk).update(**fields)
+    row.refresh_from_db()
+    return row
+
+
+@pytest.fixture
+def two_queues(settings: Any) -> None:
+    """Let the backend take jobs for two queues only."""
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": ["default", "emails"]}}
 
 
 def living_worker(*tasks: str) -> None:
@@ -195,6 +211,15 @@ def test_an_entry_that_cannot_work_is_refused_with_its_place(entry: Any, said: s
         declaration_from("nightly", entry)
 
     assert "DJANGO_WORKERS['SCHEDULES']['nightly']" in str(error.value)
+
+
+@pytest.mark.usefixtures("two_queues")
+def test_an_entry_for_a_queue_that_its_backend_does_not_take_is_refused():
+    entry = {"task": "schedules:plain", "cron": "@daily"}
+
+    assert declaration_from("good", {**entry, "queue": "emails"})["queue"] == "emails"
+    with pytest.raises(ConfigurationError, match="'bulk' is not among the QUEUES"):
+        declaration_from("nightly", {**entry, "queue": "bulk"})
 
 
 def test_an_entry_needs_a_name():
@@ -380,6 +405,93 @@ def test_a_row_waits_for_the_first_worker_that_knows_its_task():
     assert row.next_fire_at < now(), "the missed slot is still due"
 
 
+# What save() refuses
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "cron": {"cron": "bogus", "interval": None},
+    "a day that never comes": {"cron": "0 0 31 2 *", "interval": None},
+    "no timing": {"interval": None},
+    "two timings": {"cron": "@daily"},
+    "interval": {"interval": 0.5},
+    "zone": {"timezone": "Mars/X"},
+    "queue": {"queue": "bulk"},
+    "no name of a queue": {"queue": "a b"},
+    "priority": {"priority": 500},
+    "level": {"priority": "urgent"},
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("two_queues")
+@pytest.mark.parametrize("fields", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_work_is_never_stored(fields: dict[str, Any]):
+    row = due_row(name="sound")
+
+    with pytest.raises(InvalidSchedule, match="schedule 'new', "):
+        due_row(name="new", **fields)
+    for name, value in fields.items():
+        setattr(row, name, value)
+    with pytest.raises(InvalidSchedule):
+        row.save()
+    with pytest.raises(InvalidSchedule):
+        row.save(update_fields=[*fields])
+    with pytest.raises(ValidationError):
+        row.full_clean()
+
+    stored = Schedule.objects.get()
+    assert all(getattr(stored, name) != value for name, value in fields.items())
+
+
+@pytest.mark.django_db
+def test_what_is_not_written_is_not_looked_at():
+    row = due_row()
+    row.cron = "bogus"
+
+    row.save(update_fields=["name", "queue"])
+    Schedule.objects.only("name").get().save()
+
+    assert Schedule.objects.get().cron == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cron": "bogus", "interval": None},
+        {"timezone": "Mars/X"},
+        {"queue": "a b"},
+        {"priority": 500},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_row_that_is_wrong_already_is_switched_off_and_deleted(
+    fields: dict[str, Any],
+):
+    row = spoilt_row(**fields)
+
+    row.enabled = False
+    row.save()
+    assert not Schedule.objects.get().enabled
+
+    row.enabled = True
+    with pytest.raises(InvalidSchedule):
+        row.save()
+    with pytest.raises(InvalidSchedule):
+        row.save(update_fields=["enabled"])
+    row.delete()
+    assert not Schedule.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_level_is_stored_as_its_number():
+    row = due_row(priority="high")
+    assert row.priority == 25
+
+    row.priority = "low"  # type: ignore[assignment]
+    row.full_clean()
+    assert row.priority == -50
+
+
 # Firing
 
 
@@ -525,7 +637,7 @@ def test_a_timing_changed_behind_our_back_moves_the_schedule_without_a_run():
 def test_a_poisoned_schedule_is_switched_off_and_the_others_go_on(
     fields: dict[str, Any], reason: str
 ):
-    poisoned = due_row(**{"name": "poisoned", **fields})
+    poisoned = spoilt_row(**fields)
     due_row(name="sound")
 
     fired = fire_due(USING, POLICIES)
@@ -537,8 +649,28 @@ def test_a_poisoned_schedule_is_switched_off_and_the_others_go_on(
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("two_queues")
+@pytest.mark.parametrize(
+    "fields",
+    [{"queue": "bulk"}, {"task": "schedules:report"}],
+    ids=["its own", "its task's"],
+)
+def test_a_queue_that_the_backend_does_not_take_switches_a_schedule_off(
+    fields: dict[str, Any],
+):
+    row = spoilt_row(**fields)
+    due_row(name="sound", queue="emails")
+
+    assert [f.schedule for f in fire_due(USING, POLICIES)] == ["sound"]
+
+    row.refresh_from_db()
+    assert not row.enabled
+    assert "is not among the QUEUES of TASKS['default']" in row.disabled_reason
+
+
+@pytest.mark.django_db
 def test_an_unplanned_row_with_an_impossible_timing_is_switched_off():
-    row = due_row(interval=None, cron="nonsense", next_fire_at=None)
+    row = spoilt_row(interval=None, cron="nonsense", next_fire_at=None)
 
     fire_due(USING, POLICIES)
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..compat import task_backends
+from ..conf import queue_refusal
 from ..databases import own_backends, queue_database
 from ..models import Schedule
 from ..schedules import plan
@@ -15,10 +16,11 @@ from ..task import QUEUE_PATTERN
 from .base import rows
 from .declared import declared_task, declared_tasks
 from .json_field import StrictJSONField
+from .priority_field import PriorityField
 from .signatures import bind
 
 # Changing one of these changes when it fires.
-_TIMING = frozenset({"cron", "interval", "timezone", "enabled"})
+_TIMING = frozenset({"cron", "interval", "timezone"})
 
 
 if TYPE_CHECKING:
@@ -41,12 +43,10 @@ class ScheduleForm(BaseForm):
     kwargs = StrictJSONField(
         kind=dict, label=_("Keyword arguments"), help_text=_("A JSON object.")
     )
-    priority = forms.IntegerField(
-        label=_("Priority"),
-        min_value=-100,
-        max_value=100,
-        required=False,
-        help_text=_("-100 to 100, higher first. Empty: the task's own."),
+    priority = PriorityField(
+        help_text=_(
+            "-100 to 100, or: critical, high, normal, low. Empty: the task's own."
+        )
     )
 
     class Meta:
@@ -122,6 +122,15 @@ class ScheduleForm(BaseForm):
             error = call_error(cleaned["task"], cleaned["args"], cleaned["kwargs"])
             if error:
                 self.add_error("args", error)
+        if {"task", "queue", "backend"} <= cleaned.keys():
+            error = queue_error(cleaned["task"], cleaned["queue"], cleaned["backend"])
+            if error:
+                self.add_error("queue", error)
+        if cleaned.get("enabled") and "enabled" in self.changed_data:
+            # Of a declared schedule there is no field to mend.
+            for column, text in self.instance.problems().items():
+                if column not in self.fields:
+                    self.add_error("enabled", f"{column}: {text}")
         return cleaned
 
     def validate_unique(self) -> None:
@@ -139,10 +148,12 @@ class ScheduleForm(BaseForm):
         who, *by* name, switched it off.
         """
         columns: list[str] = []
-        if self.instance.pk is None or _TIMING & set(self.changed_data):
+        changed = set(self.changed_data)
+        switched_on = "enabled" in changed and self.instance.enabled
+        if self.instance.pk is None or switched_on or _TIMING & changed:
             plan(self.instance)
             columns += ["anchor_at", "next_fire_at"]
-        if "enabled" in self.changed_data:
+        if "enabled" in changed:
             self.instance.disabled_reason = "" if self.instance.enabled else f"by {by}"
             columns.append("disabled_reason")
         return columns
@@ -152,3 +163,13 @@ def call_error(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     """Why a task cannot be called so; empty if it can, or if its code is not here."""
     task = declared_task(name)
     return bind(task, args, kwargs) if task else ""
+
+
+def queue_error(name: str, queue: str, backend: str) -> str:
+    """Why a task's job cannot go into a queue of that backend; empty if it can.
+
+    No queue means the task's own, if its code is here.
+    """
+    task = declared_task(name)
+    queue = queue or (task.queue_name if task else "")
+    return queue_refusal(queue, backend=backend) if queue else ""

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from ..compat import InvalidTask
-from ..conf import LEVELS, runtime_settings
+from ..conf import runtime_settings
 from ..exceptions import DjangoWorkersError
 from ..models import AttemptOutcome, Job, OnCrash, Rollup, Schedule
 from ..stats import FAILURES as FAILED_OUTCOMES
@@ -32,6 +32,7 @@ from ..templatetags.django_workers_admin import short_id
 from .base import record, rows
 from .declared import current_names, declared_task, declared_tasks, discover
 from .json_field import StrictJSONField
+from .priority_field import PriorityField
 from .signatures import bind, call_text
 from .site import address, context_of, jobs_admin
 
@@ -77,11 +78,7 @@ class EnqueueForm(forms.Form):
         help_text=_("Seconds from now. Empty: at once."),
     )
     queue = forms.CharField(label=_("Queue"), required=False, max_length=128)
-    priority = forms.CharField(
-        label=_("Priority"),
-        required=False,
-        help_text=_("-100 to 100, or: critical, high, normal, low."),
-    )
+    priority = PriorityField()
 
     def __init__(self, task: Task[Any, Any], data: Any = None) -> None:
         self.task = task
@@ -97,18 +94,6 @@ class EnqueueForm(forms.Form):
                 _("A queue's name has letters, digits and _.:- only, at most 128.")
             )
         return queue or None
-
-    def clean_priority(self) -> int | str | None:
-        """Read a number or the name of a level."""
-        text = self.cleaned_data["priority"].strip()
-        if not text or text in LEVELS:
-            return text or None
-        try:
-            return int(text)
-        except ValueError:
-            raise forms.ValidationError(
-                _("A whole number or the name of a level.")
-            ) from None
 
     def clean(self) -> dict[str, Any]:
         """Refuse arguments the function does not take."""

@@ -20,6 +20,7 @@ W002 PostgreSQL through psycopg2: workers poll
 W003 tasks in modules that a worker does not import
 W004 SQLite in memory, which no other process can see
 W005 a database that nobody has tried
+W006 a queue of workers that no backend takes jobs for
 I001 retries without jitter (only with ``check --deploy``)
 I002 timeouts of tasks that run in threads (only with ``check --deploy``)
 ==== ===========================================================================

@@ -1,14 +1,16 @@
-"""The dict `DJANGO_WORKERS` (E001, E013)."""
+"""The dict `DJANGO_WORKERS` (E001, E013, W006)."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from ..carriers import carrier_from, carriers
-from ..conf import SETTING, problems, runtime_settings
+from ..compat import InvalidTaskBackend
+from ..conf import SETTING, problems, runtime_settings, unknown_queues
+from ..databases import own_backends
 from ..exceptions import ConfigurationError
 
 TAG = "tasks"
@@ -25,7 +27,7 @@ def check_settings(
             Error(message, hint=hint, id="django_workers.E001")
             for message, hint in found
         ]
-    return list(_check_carriers())
+    return [*_check_carriers(), *_check_queues()]
 
 
 def _check_carriers() -> Iterator[CheckMessage]:
@@ -59,6 +61,21 @@ def _carrier_hint(path: str) -> str:
         "Give the dotted path of a class with a name, capture() and restore(), which "
         "needs no arguments."
     )
+
+
+def _check_queues() -> Iterator[CheckMessage]:
+    try:
+        backends = [backend.alias for backend in own_backends()]
+    except InvalidTaskBackend:
+        return  # said by Django's own check
+    queues = runtime_settings().queues if backends else ()
+    for queue in unknown_queues(queues, backends=backends):
+        yield Warning(
+            f"{SETTING}['QUEUES'] names {queue!r}, which is not among the QUEUES of a "
+            "backend in TASKS.",
+            hint="No job gets there. Correct the name, or add it to the backend's.",
+            id="django_workers.W006",
+        )
 
 
 def settings_are_sound() -> bool:

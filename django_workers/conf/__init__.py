@@ -10,6 +10,7 @@ from .options import (
     option_mistakes,
     queues_mistake,
 )
+from .queues import queue_refusal, unknown_queues
 from .rules import (
     LARGEST_COUNT,
     LONGEST_RUN_SECONDS,
@@ -44,6 +45,8 @@ __all__ = [
     "priority_of",
     "problem_of",
     "problems",
+    "queue_refusal",
     "queues_mistake",
     "runtime_settings",
+    "unknown_queues",
 ]

@@ -1,5 +1,6 @@
 """Pause and resume queues."""
 
+import logging
 from datetime import datetime, timedelta
 
 from ..brokers import broker_for
@@ -11,6 +12,8 @@ from ..runtime import wakeup
 from ..task import QUEUE_PATTERN
 from .jobs import moment_of
 from .twin import async_twin
+
+logger = logging.getLogger("django_workers.control")
 
 
 def pause(
@@ -51,7 +54,7 @@ def pause(
 def resume(queue: str, *, by: str = "", using: str | None = None) -> bool:
     """Let workers take from *queue* again. Returns whether it was paused.
 
-    Raises ValueError for a name that no queue can have.
+    `by` is written to the log. Raises ValueError for a name that no queue can have.
     """
     _check_name(queue)
     broker = broker_for(using or queue_database())
@@ -61,6 +64,7 @@ def resume(queue: str, *, by: str = "", using: str | None = None) -> bool:
         .update(paused_at=None, paused_by="", pause_reason="", paused_until=None)
     )
     if changed:
+        logger.info("queue %s resumed by=%s", queue, by)
         wakeup.announce(broker, [wakeup.CONTROL])
     return bool(changed)
 

@@ -1,5 +1,6 @@
 """Run, enable and disable schedules."""
 
+import logging
 from difflib import get_close_matches
 
 from .. import schedules
@@ -10,6 +11,8 @@ from ..exceptions import ScheduleDoesNotExist
 from ..models import Schedule
 from ..runtime import wakeup
 from .twin import async_twin
+
+logger = logging.getLogger("django_workers.control")
 
 
 def run_schedule(
@@ -30,8 +33,8 @@ def enable_schedule(
     """Switch a schedule on; return whether it was off.
 
     Its next run is the next slot from now: what it missed while it was off is not made
-    up for. Raises ScheduleDoesNotExist, and InvalidSchedule for a timing that cannot
-    work.
+    up for. `by` is written to the log. Raises ScheduleDoesNotExist, and InvalidSchedule
+    for a timing that cannot work.
     """
     schedule = _schedule(name_or_id, using)
     schedules.plan(schedule)
@@ -42,6 +45,8 @@ def enable_schedule(
         anchor_at=schedule.anchor_at,
         next_fire_at=schedule.next_fire_at,
     )
+    if changed:
+        logger.info("schedule %s enabled by=%s", schedule.name, by)
     if changed and schedule._state.db:
         wakeup.announce(broker_for(schedule._state.db), [wakeup.DUE])
     return bool(changed)

@@ -1,15 +1,26 @@
 """A task that runs by the clock."""
 
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from ..cron import Cron, Every
+from ..conf import LEVELS, priority_of, queue_refusal
+from ..cron import Cron, Every, zone_named
 from ..exceptions import InvalidSchedule
 from .partial_indexes import PartialIndexesModel
+
+# What can be wrong with a schedule -> the columns that make it so.
+_SAID_BY: Final = {
+    "cron": ("cron", "interval"),
+    "interval": ("cron", "interval"),
+    "timezone": ("timezone",),
+    "queue": ("queue", "backend"),
+    "priority": ("priority",),
+}
 
 
 class Schedule(PartialIndexesModel):
@@ -17,6 +28,9 @@ class Schedule(PartialIndexesModel):
 
     Rows with `declared` come from code and are refreshed when a worker starts, but
     what a person disabled stays disabled.
+
+    save() refuses what cannot work. Rows that get past it, by update() or in SQL, are
+    switched off when they are due.
     """
 
     name = models.CharField(_("name"), max_length=255, unique=True)
@@ -102,18 +116,92 @@ class Schedule(PartialIndexesModel):
             return Every(self.interval)
         return Cron(self.cron, self.timezone or None)
 
-    def clean(self) -> None:
-        """Refuse a timing that can never fire."""
-        if bool(self.cron) == (self.interval is not None):
-            raise ValidationError(_("Give either a cron expression or an interval."))
+    def problems(self) -> dict[str, str]:
+        """What cannot work: what to say of which column; empty if all can."""
+        found = {
+            "timezone": self.timezone and _said(lambda: zone_named(self.timezone)),
+            "queue": self.queue and queue_refusal(self.queue, backend=self.backend),
+        }
+        if not self._has_one_timing():
+            found["cron"] = "give either a cron expression or an interval."
+        elif self.interval is not None:
+            found["interval"] = _said(lambda: Every(self.interval))  # type: ignore[arg-type]
+        else:
+            found["cron"] = _said(lambda: Cron(self.cron))
+        if self.priority is not None:
+            found["priority"] = _said(lambda: priority_of(self.priority))  # type: ignore[arg-type]
+        return {column: text for column, text in found.items() if text}
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the schedule. The priority may be the name of a level.
+
+        Raises InvalidSchedule for a timing, time zone, queue or priority that cannot
+        work. What the row holds already is let through, so that it can be switched off.
+        """
+        self._read_level()
+        written = kwargs.get("update_fields")
+        if written is None:
+            columns = {field.attname for field in self._meta.concrete_fields}
+            written = columns - self.get_deferred_fields()
+        self._refuse(set(written), using=kwargs.get("using"))
+        super().save(*args, **kwargs)
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Refuse what cannot work, each at its field; see problems()."""
+        self._read_level()
+        errors: dict[str, Any] = {}
         try:
-            self.timing  # noqa: B018 - building it is the check
-        except InvalidSchedule as error:
-            raise ValidationError(str(error)) from error
+            super().clean_fields(exclude=exclude)
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        found: dict[str, Any] = self.problems() if self._has_one_timing() else {}
         if not isinstance(self.args, list):
-            raise ValidationError({"args": _("Arguments are a JSON list.")})
+            found["args"] = _("Arguments are a JSON list.")
         if not isinstance(self.kwargs, dict):
-            raise ValidationError({"kwargs": _("Keyword arguments: a JSON object.")})
+            found["kwargs"] = _("Keyword arguments: a JSON object.")
+        for column, text in found.items():
+            if column not in (exclude or ()):
+                errors.setdefault(column, [text])
+        if errors:
+            raise ValidationError(errors)
+
+    def clean(self) -> None:
+        """Refuse two timings, and none."""
+        if not self._has_one_timing():
+            raise ValidationError(_("Give either a cron expression or an interval."))
+
+    def _has_one_timing(self) -> bool:
+        return bool(self.cron) != (self.interval is not None)
+
+    def _read_level(self) -> None:
+        level = self.__dict__.get("priority")
+        if isinstance(level, str) and level in LEVELS:
+            self.priority = LEVELS[level]
+
+    def _refuse(self, written: set[str], *, using: str | None) -> None:
+        """Raise InvalidSchedule for what is written now and cannot work."""
+        switched = "enabled" in written and self.enabled
+        if not switched and written.isdisjoint(
+            column for columns in _SAID_BY.values() for column in columns
+        ):
+            return
+        for name, text in self.problems().items():
+            columns = _SAID_BY[name]
+            if (switched or not written.isdisjoint(columns)) and not self._is_stored(
+                columns, using=using
+            ):
+                raise InvalidSchedule(f"schedule {self.name!r}, {name}: {text}")
+
+    def _is_stored(self, columns: Collection[str], *, using: str | None) -> bool:
+        """Whether the row says so already, and is not being switched on."""
+        if self.pk is None:
+            return False
+        alias = using or router.db_for_write(type(self), instance=self)
+        rows = type(self)._base_manager.using(alias).filter(pk=self.pk)
+        row = rows.values("enabled", *columns).first()
+        if row is None or (self.enabled and not row["enabled"]):
+            return False
+        return all(row[column] == getattr(self, column) for column in columns)
 
     def as_dict(self) -> dict[str, Any]:
         """What defines the schedule, for comparison with a declaration."""
@@ -128,3 +216,12 @@ class Schedule(PartialIndexesModel):
             "interval": self.interval,
             "timezone": self.timezone,
         }
+
+
+def _said(build: Callable[[], object]) -> str:
+    """What is said of a value that something cannot be built of."""
+    try:
+        build()
+    except ValueError as error:
+        return str(error)
+    return ""

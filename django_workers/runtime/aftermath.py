@@ -16,7 +16,13 @@ from uuid import UUID
 
 from .. import signals
 from ..codec import decode
-from ..compat import TaskResultStatus, task_backends, task_finished
+from ..compat import (
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_backends,
+    task_enqueued,
+    task_finished,
+)
 from ..models import Schedule, WorkerSession
 from . import connections
 from .attempt import RETRY, SUCCEED, Report, Run
@@ -50,6 +56,9 @@ class Aftermath:
         if name == "job_ended":
             self._later(lambda: announce_ended(**values))
             return
+        if name == "schedule_fired":
+            alias = values.pop("backend")
+            self._later(lambda: announce_made(values["job_id"], alias))
         self._later(lambda: _send_event(name, values))
 
     def finish(self, timeout: float) -> None:
@@ -159,6 +168,22 @@ def _log_retry(run: Run, report: Report) -> None:
         message,
         report.delay,
     )
+
+
+def announce_made(job_id: str, backend: str) -> None:
+    """Send the signals of a job that a schedule has made, as enqueue() would.
+
+    A job that is gone again has none.
+    """
+    if backend not in task_backends:
+        return  # `TASKS` has changed since: nobody to name as the sender
+    try:
+        result = task_backends[backend].get_result(job_id)
+    except TaskResultDoesNotExist:
+        return
+    sender = sender_of(backend)
+    task_enqueued.send_robust(sender, task_result=result)
+    signals.job_created.send_robust(sender, job=result)
 
 
 def announce_ended(job_id: str, backend: str, status: str) -> None:

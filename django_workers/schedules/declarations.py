@@ -15,11 +15,11 @@ from django.db.models import Q, QuerySet
 
 from .. import codec
 from ..brokers import Broker, broker_for
-from ..conf import SETTING, priority_of
+from ..conf import SETTING, priority_of, queue_refusal
 from ..cron import Cron, Every, cron, every
 from ..exceptions import ConfigurationError
 from ..models import Schedule
-from ..task import QUEUE_PATTERN, Deadline, Task, registry
+from ..task import Deadline, Task, registry
 from .reasons import CANNOT_FIRE, NOT_DECLARED, UNKNOWN_TASK
 from .slots import plan_from
 
@@ -128,7 +128,10 @@ def declaration_from(name: str, entry: Mapping[str, Any]) -> Plain:
         )
         if entry.get("priority") is not None:
             declaration["priority"] = priority_of(entry["priority"])
-        return {**declaration, "queue": entry.get("queue") or ""}
+        queue = entry.get("queue") or ""
+        if queue and (wrong := queue_refusal(queue, backend=task.backend)):
+            raise ConfigurationError(f"{where}: {wrong}")
+        return {**declaration, "queue": queue}
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
@@ -153,9 +156,6 @@ def _check_entry(where: str, name: Any, entry: Any) -> None:
         raise ConfigurationError(f"{where} needs either 'cron' or 'interval'.")
     if "interval" in entry and entry.get("timezone"):
         raise ConfigurationError(f"{where}: an interval has no 'timezone'.")
-    queue = entry.get("queue")
-    if queue and not QUEUE_PATTERN.fullmatch(queue):
-        raise ConfigurationError(f"{where}: {queue!r} cannot name a queue.")
 
 
 def _timing_of(entry: Mapping[str, Any]) -> Cron | Every:

@@ -12,12 +12,12 @@ from django.db.models import Min, Q, QuerySet
 
 from .. import codec
 from ..brokers import Broker, Lane, NewJob, broker_for
-from ..conf import priority_of
+from ..conf import priority_of, queue_refusal
 from ..databases import after_commit
 from ..dialect import DatabaseNow
 from ..ids import uuid7
 from ..models import Job, Schedule
-from ..task import QUEUE_PATTERN, get_task
+from ..task import get_task
 from .reasons import CANNOT_FIRE, ENDED, UNKNOWN_TASK
 from .slots import database_of, plan_from
 
@@ -35,6 +35,7 @@ class Fired:
 
     schedule: str
     job_id: UUID
+    backend: str
     slot: datetime
     lane: Lane
 
@@ -160,7 +161,11 @@ def _fire(broker: Broker, row: Schedule, policies: Policies) -> Fired | None:
         _replan(broker, row, now)
         return None
     return Fired(
-        schedule=row.name, job_id=job.id, slot=slot, lane=Lane(job.queue, job.priority)
+        schedule=row.name,
+        job_id=job.id,
+        backend=job.backend,
+        slot=slot,
+        lane=Lane(job.queue, job.priority),
     )
 
 
@@ -192,8 +197,8 @@ def _new_job(
     row: Schedule, policy: Mapping[str, Any], *, slot: datetime, now: datetime
 ) -> NewJob:
     queue = row.queue or policy["queue"]
-    if not QUEUE_PATTERN.fullmatch(queue):
-        raise ValueError(f"{queue!r} cannot name a queue")
+    if wrong := queue_refusal(queue, backend=row.backend):
+        raise ValueError(wrong)
     if not isinstance(row.args, list) or not isinstance(row.kwargs, dict):
         raise TypeError("arguments are a list, keyword arguments an object")
     args, kwargs = codec.encode_call(row.args, row.kwargs)

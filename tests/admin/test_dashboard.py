@@ -59,13 +59,15 @@ def test_a_figure_that_was_not_counted_to_the_end_says_so(
 
 def test_the_queues_tell_depth_age_and_pause(chief: Client):
     add_job(queue="mail")
+    for status in ("scheduled", "scheduled", "blocked"):
+        add_job(status, queue="mail")
     add_job("running", queue="images")
     control.pause("mail", by="ada")
 
     text = text_of(show(chief))
 
-    assert "mail paused 1 0 5 min" in text
-    assert "images open 0 1" in text
+    assert "mail paused 1 0 2 1 5 min" in text
+    assert "images open 0 1 0 0" in text
 
 
 def test_living_workers_are_shown_and_silent_ones_marked(chief: Client):

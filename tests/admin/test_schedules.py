@@ -14,6 +14,7 @@ from tests.admin.conftest import LogIn
 from tests.admin.pages import messages_of, text_of, url
 from tests.admin.rows import TASK, add_job, add_schedule
 
+OURS = "django_workers.backend.DatabaseBackend"
 EVERYTHING = ("add_schedule", "change_schedule", "view_schedule", "delete_schedule")
 
 
@@ -78,7 +79,8 @@ def test_an_interval_counts_from_now(chief: Client):
         ({"args": "[1, 2, 3]"}, "too many positional arguments"),
         ({"args": "[]"}, "missing a required argument"),
         ({"queue": "a b"}, "A queue&#x27;s name has letters"),
-        ({"priority": "101"}, "less than or equal to 100"),
+        ({"priority": "101"}, "A whole number from -100 to 100"),
+        ({"priority": "urgent"}, "or the name of a level"),
         ({"backend": "elsewhere"}, "Select a valid choice"),
     ],
 )
@@ -87,6 +89,41 @@ def test_what_cannot_work_is_refused_at_save(
 ):
     assert complaint in errors_of(chief.post(url("schedule_add"), form(**changes)))
     assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("queues", "queue", "complaint"),
+    [
+        (["default", "emails"], "bulk", "it takes: default, emails"),
+        (["default", "emails"], "email", "did you mean &#x27;emails&#x27;?"),
+        (["emails"], "", "&#x27;default&#x27; is not among the QUEUES"),
+    ],
+    ids=["another", "misspelt", "the task's own"],
+)
+def test_a_queue_that_the_backend_does_not_take_is_refused_at_save(
+    chief: Client, settings: Any, queues: list[str], queue: str, complaint: str
+):
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": queues}}
+
+    page = chief.post(url("schedule_add"), form(queue=queue))
+
+    assert complaint in errors_of(page)
+    assert list(page.context["adminform"].form.errors) == ["queue"]
+    assert not Schedule.objects.exists()
+
+    chief.post(url("schedule_add"), form(queue="emails"))
+    assert Schedule.objects.get().queue == "emails"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("high", 25), ("low", -50), ("-7", -7), ("", None)]
+)
+def test_a_priority_is_a_number_or_a_level(
+    chief: Client, text: str, number: int | None
+):
+    chief.post(url("schedule_add"), form(priority=text))
+
+    assert Schedule.objects.get().priority == number
 
 
 def test_a_stored_task_that_is_gone_is_not_lost_by_editing(chief: Client):
@@ -157,6 +194,20 @@ def test_of_a_declared_one_only_the_switch_is_open(chief: Client):
 
     schedule.refresh_from_db()
     assert (schedule.cron, schedule.enabled) == ("30 2 * * *", False)
+
+
+def test_a_declared_one_that_cannot_work_is_switched_off_but_not_on(chief: Client):
+    schedule = add_schedule(declared=True)
+    Schedule.objects.update(cron="nonsense", args={"not": "a list"})
+    address = url("schedule_change", schedule.pk)
+
+    assert chief.post(address, form(enabled="")).status_code == 302
+    schedule.refresh_from_db()
+    assert not schedule.enabled
+
+    assert "&#x27;nonsense&#x27; has 1 fields" in errors_of(chief.post(address, form()))
+    schedule.refresh_from_db()
+    assert not schedule.enabled
 
 
 @pytest.mark.parametrize("declared", [True, False])

@@ -115,7 +115,8 @@ def spiteful() -> Callable[[str], list[str]]:
             tasks=[text],
             stop_reason=cut,
         )
-        schedule = add_schedule(name=cut, task=cut, queue=cut, disabled_reason=cut)
+        schedule = add_schedule(name=cut, task=cut, disabled_reason=cut)
+        Schedule.objects.update(queue=cut)  # save() would refuse it
         fields: dict[str, Any] = {
             "task": cut,
             "queue": cut,

@@ -14,15 +14,17 @@ from typing import Any, NoReturn
 from django.dispatch import Signal
 
 from django_workers import signals
-from django_workers.compat import task_finished, task_started
+from django_workers.compat import task_enqueued, task_finished, task_started
 from tests.tasks import note
 
 SIGNALS: dict[str, Signal] = {
+    "task_enqueued": task_enqueued,
     "task_started": task_started,
     "task_finished": task_finished,
     **{
         name: getattr(signals, name)
         for name in (
+            "job_created",
             "job_started",
             "job_completed",
             "job_failed",

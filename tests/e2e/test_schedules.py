@@ -1,11 +1,14 @@
 """Schedules and real workers: each slot runs once, whoever looks at the clock."""
 
+import json
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
 
 from django_workers import control
 from django_workers.models import Job, JobStatus, Schedule
+from tests.e2e.jobs import lines, settings_of
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,3 +52,38 @@ def test_a_schedule_made_enabled_and_run_from_outside_reaches_a_worker(run_worke
 
         control.enable_schedule("switch")
         wait_until(done, message="the schedule did not fire once it was enabled")
+
+
+def test_the_job_of_a_slot_is_told_like_any_other_and_then_that_it_fired(
+    run_worker, tmp_path
+):
+    ledger = tmp_path / "ledger"
+    env = {
+        **settings_of(AUTODISCOVER=["tasks", "tests.e2e.receivers"]),
+        "TESTS_SIGNALS": str(ledger),
+    }
+    schedule = Schedule.objects.create(name="s", task="tests.tasks.noop", interval=1)
+
+    def told() -> list[dict]:
+        names = ("task_enqueued", "job_created", "schedule_fired")
+        pages = [json.loads(line) for line in lines(ledger)]
+        return [page for page in pages if page["signal"] in names]
+
+    with run_worker(env=env):
+        wait_until(lambda: len(told()) >= 3, message="no schedule_fired was received")
+
+    enqueued, created, fired = told()[:3]
+    job = Job.objects.get(id=fired["job_id"])
+    assert enqueued["signal"] == "task_enqueued"
+    assert enqueued["keywords"] == ["task_result"]
+    assert enqueued["task_result"][0] == str(job.id)
+    assert created["signal"] == "job_created"
+    assert created["keywords"] == ["job"]
+    assert created["job"] == enqueued["task_result"]
+    assert enqueued["sender"] == created["sender"] == "DatabaseBackend"
+    assert fired["signal"] == "schedule_fired"
+    assert fired["sender"] == "Schedule"
+    assert fired["keywords"] == ["job_id", "schedule", "slot"]
+    assert fired["schedule"] == schedule.name
+    assert datetime.fromisoformat(fired["slot"]) == job.slot
+    assert {page["pid"] for page in (enqueued, created, fired)} == {enqueued["pid"]}

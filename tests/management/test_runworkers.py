@@ -272,6 +272,28 @@ def test_a_pattern_that_no_task_matches_is_said(
     assert said.getvalue() == "No task of this project matches 'emial:*'.\n"
 
 
+def test_a_queue_that_no_backend_takes_is_said(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, db: None
+):
+    # Refused last of all, so that nothing is started.
+    monkeypatch.setenv("DJANGO_WORKERS_START_METHOD", "thread")
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": ["default", "emails"]}}
+    said = StringIO()
+
+    with pytest.raises(CommandError, match="must be one of"):
+        call_command(
+            *("runworkers", "--queues", "emails,doesnotexist"),
+            *("--exclude-queues", "gone"),
+            stderr=said,
+            skip_checks=True,
+        )
+
+    assert said.getvalue().splitlines() == [
+        "No backend in TASKS takes jobs for the queue 'doesnotexist'.",
+        "No backend in TASKS takes jobs for the queue 'gone'.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "workers", "code"),
     [

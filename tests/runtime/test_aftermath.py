@@ -5,10 +5,11 @@ import queue
 import pytest
 
 from django_workers.backend import DatabaseBackend
-from django_workers.compat import task_finished, task_started
+from django_workers.compat import task_enqueued, task_finished, task_started
 from django_workers.conf import build_settings
+from django_workers.ids import uuid7
 from django_workers.runtime import attempt
-from django_workers.runtime.aftermath import STALE, Aftermath
+from django_workers.runtime.aftermath import STALE, Aftermath, announce_made
 from django_workers.runtime.attempt import Report
 from django_workers.runtime.execution import Execution
 from django_workers.runtime.executors.aio import LoopThread
@@ -107,3 +108,14 @@ def test_a_dropped_result_is_announced_as_such_and_as_nothing_else(execution, re
         assert sender is DatabaseBackend
         assert job.id == ("job-1" if name == "job_stale" else "job-2")
     assert names == ["job_stale", "task_finished", "job_completed"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("backend", ["default", "gone"])
+def test_of_a_schedules_job_that_is_gone_nothing_is_told(receive, backend):
+    heard = []
+    receive(task_enqueued, lambda **kwargs: heard.append(kwargs))
+
+    announce_made(str(uuid7()), backend)
+
+    assert heard == []

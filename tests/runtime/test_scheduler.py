@@ -54,6 +54,7 @@ def test_what_is_due_is_fired_and_told(
             "signal": "schedule_fired",
             "schedule": "scheduler:tick",
             "job_id": str(job.id),
+            "backend": "default",
             "slot": job.slot.timestamp(),
         }
     ]

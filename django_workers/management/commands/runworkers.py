@@ -23,7 +23,8 @@ import django_workers
 from ...backend import DatabaseBackend
 from ...brokers import broker_for
 from ...compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
-from ...conf import RuntimeSettings
+from ...conf import RuntimeSettings, unknown_queues
+from ...databases import own_backends
 from ...discovery import autodiscover
 from ...exceptions import ConfigurationError, UnknownTask
 from ...ids import uuid7
@@ -92,6 +93,10 @@ class Command(BaseCommand):
         with as_command_error(returncode=USAGE if options["autodiscover"] else 1):
             autodiscover(runtime.autodiscover)
         self._warn_of_idle_patterns(runtime.tasks)
+        # Those of the settings have had their check.
+        self._warn_of_unknown_queues(
+            [*(options["queues"] or ()), *options["exclude_queues"]], using
+        )
         if options["check"]:
             self._check_start(using, runtime, options)
             return
@@ -138,6 +143,15 @@ class Command(BaseCommand):
         for pattern in patterns:
             if not registry.names([pattern]):
                 self._warn(f"No task of this project matches {pattern!r}.")
+
+    def _warn_of_unknown_queues(self, queues: Sequence[str], using: str) -> None:
+        """Say which queues no backend of this database takes jobs for.
+
+        No reason not to start: another release may know one.
+        """
+        backends = [b.alias for b in own_backends() if using == b.settings.DATABASE]
+        for queue in unknown_queues(queues, backends=backends):
+            self._warn(f"No backend in TASKS takes jobs for the queue {queue!r}.")
 
     def _refuse_pending_migrations(self, using: str) -> None:
         """Say at once what would otherwise fail later.

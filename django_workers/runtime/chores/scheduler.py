@@ -53,6 +53,7 @@ class Scheduler:
                 "schedule_fired",
                 schedule=item.schedule,
                 job_id=str(item.job_id),
+                backend=item.backend,
                 slot=item.slot.timestamp(),
             )
         rest = seconds_until_next(self._broker.using)
