@@ -704,6 +704,17 @@ def test_a_task_that_only_another_worker_knows_is_left_to_it():
 
 
 @pytest.mark.django_db
+def test_any_number_of_other_workers_schedules_keep_none_of_ours_waiting():
+    for number in range(5):
+        due_row(name=f"theirs {number}", task="theirs")
+    due_row(name="ours", interval=61.0)
+    living_worker("theirs")
+
+    assert [f.schedule for f in fire_due(USING, POLICIES, limit=3)] == ["ours"]
+    assert Schedule.objects.filter(enabled=True).count() == 6
+
+
+@pytest.mark.django_db
 def test_a_slot_that_has_its_job_is_passed_over_in_silence():
     row = due_row()
     fire_due(USING, POLICIES)

@@ -45,7 +45,7 @@ class _NotPossible(Exception):
 
 
 def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]:
-    """Fire at most *limit* due schedules; return what was fired here.
+    """Fire at most *limit* due schedules of tasks known here; return what was fired.
 
     `policies` comes from policies_of(). Each schedule is fired in a transaction of its
     own, for its latest slot only: after an outage there is one run, never a flood.
@@ -53,12 +53,15 @@ def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]
     (schedule, slot) stands behind that.
 
     A schedule that cannot fire is switched off with its reason while the others go
-    on. One whose task only another living worker knows is left to that one. One whose
-    row somebody's open transaction holds is passed over, and still due the next time.
+    on. One whose task only another living worker knows is left to that one, and counts
+    for no limit: there may be any number of them. One whose row somebody's open
+    transaction holds is passed over, and still due the next time.
     """
     broker = broker_for(using)
+    due = _due(using).order_by("next_fire_at", "id")
+    ours = due.filter(task__in=policies)[:limit]
     fired: list[Fired] = []
-    for row in _due(using).order_by("next_fire_at", "id")[:limit]:
+    for row in (*ours, *_nobodys(broker, due.exclude(task__in=policies), limit)):
         try:
             made = _fire(broker, row, policies)
         except _NotPossible as error:
@@ -69,6 +72,13 @@ def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]
             if made is not None:
                 fired.append(made)
     return fired
+
+
+def _nobodys(broker: Broker, due: QuerySet[Schedule], limit: int) -> list[Schedule]:
+    """Those of other tasks that no living worker knows either."""
+    tasks = due.order_by().values_list("task", flat=True).distinct()
+    unknown = [task for task in tasks if not broker.known_elsewhere(task)]
+    return list(due.filter(task__in=unknown)[:limit]) if unknown else []
 
 
 def seconds_until_next(using: str) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 from django_workers import every, task
 from django_workers.brokers import broker_for
 from django_workers.models import Job, Schedule
+from django_workers.runtime.chores import scheduler as room
 from django_workers.runtime.chores.scheduler import Scheduler
 from django_workers.schedules import NOT_DECLARED, declared_schedules, policies_of
 
@@ -60,6 +61,44 @@ def test_what_is_due_is_fired_and_told(
     ]
     assert scheduler.next_due is not None
     assert 50 < scheduler.next_due <= 60
+
+
+def make_due(count: int) -> None:
+    now = broker_for("default").now()
+    for number in range(count):
+        Schedule.objects.create(
+            name=f"s{number}",
+            task="scheduler:tick",
+            interval=60,
+            anchor_at=now - MINUTE,
+            next_fire_at=now,
+        )
+
+
+def test_all_that_is_due_fires_in_one_turn_if_time_allows(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "BATCH_SIZE", 2)
+    scheduler.declare([], known=POLICIES)
+    make_due(7)
+
+    assert scheduler.fire(POLICIES) == 7
+    assert scheduler.next_due is not None
+    assert scheduler.next_due > 50
+
+
+def test_a_flood_fires_bit_by_bit_and_loses_no_time(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "BATCH_SIZE", 2)
+    monkeypatch.setattr(room, "MOST_SECONDS", 0.0)
+    scheduler.declare([], known=POLICIES)
+    make_due(5)
+
+    assert scheduler.fire(POLICIES) == 2
+    assert scheduler.next_due == 0
+    assert [scheduler.fire(POLICIES) for _ in range(2)] == [2, 1]
+    assert scheduler.next_due > 50
 
 
 def test_nothing_fires_before_code_has_declared_its_schedules(scheduler: Scheduler):

@@ -3,11 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...brokers import Broker
 from ...models import Schedule
-from ...schedules import fire_due, seconds_until_next, sync_declared
+from ...schedules import Fired, fire_due, seconds_until_next, sync_declared
+
+BATCH_SIZE: Final = 100
+# A heartbeat must not wait until everything has fired; the rest follows it.
+MOST_SECONDS: Final = 0.5
 
 logger = logging.getLogger("django_workers.worker")
 
@@ -44,10 +48,27 @@ class Scheduler:
         return Schedule.objects.using(self._broker.using).filter(enabled=True).count()
 
     def fire(self, policies: Mapping[str, Any]) -> int:
-        """Fire what is due; how many jobs were enqueued."""
+        """Fire what is due for at most half a second; how many jobs were enqueued.
+
+        `next_due` is 0 if that was not enough.
+        """
         if not self._enabled:
             return 0
-        fired = fire_due(self._broker.using, policies=policies)
+        until = time.monotonic() + MOST_SECONDS
+        count = 0
+        while True:
+            fired = fire_due(self._broker.using, policies, limit=BATCH_SIZE)
+            self._tell_of(fired)
+            count += len(fired)
+            if len(fired) < BATCH_SIZE or time.monotonic() >= until:
+                break
+        rest = seconds_until_next(self._broker.using)
+        if len(fired) == BATCH_SIZE:
+            rest = 0.0  # there may be more, due as well
+        self._next_at = None if rest is None else time.monotonic() + rest
+        return count
+
+    def _tell_of(self, fired: Sequence[Fired]) -> None:
         for item in fired:
             self._tell(
                 "schedule_fired",
@@ -56,6 +77,3 @@ class Scheduler:
                 backend=item.backend,
                 slot=item.slot.timestamp(),
             )
-        rest = seconds_until_next(self._broker.using)
-        self._next_at = None if rest is None else time.monotonic() + rest
-        return len(fired)
