@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from .. import stats
 from ..models import ALIVE, WAITING, JobStatus
 from .charts import throughput_chart
+from .declared import declared_queues
 from .job_list import WAITING_GROUP
 from .site import (
     address,
@@ -96,7 +97,7 @@ class Dashboard:
                 running.values(*_OF_JOB, "worker", "last_attempted_at")
             )
         if seen["queues"]:
-            answer["queues"] = stats.queue_rows()
+            answer["queues"] = stats.queue_rows(also=declared_queues())
         if seen["workers"]:
             answer["workers"] = _alive()
         if seen["schedules"]:
@@ -141,7 +142,7 @@ class Dashboard:
                 "may_retry": is_allowed(RETRY, jobs, request),
             }
         if seen["queues"]:
-            sections["queues"] = stats.queue_rows()
+            sections["queues"] = stats.queue_rows(also=declared_queues())
         if seen["workers"]:
             workers = _alive()
             sections["workers"] = workers

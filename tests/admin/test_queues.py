@@ -28,6 +28,37 @@ def test_a_queue_is_listed_as_soon_as_it_has_jobs(chief: Client):
     assert "mail open 2 0 1 0 5 min" in text
 
 
+@pytest.mark.parametrize("name", ["dashboard", "queue_changelist"])
+def test_queues_are_listed_before_a_job_waits_in_them(
+    chief: Client, settings: Any, name: str
+):
+    settings.TASKS = {
+        "default": {**settings.TASKS["default"], "QUEUES": ["default", "reports"]},
+        "elsewhere": {
+            "BACKEND": "django_workers.backend.ImmediateBackend",
+            "QUEUES": ["nowhere"],
+        },
+    }
+    settings.DJANGO_WORKERS = {"QUEUES": ["urgent"]}
+    add_job("successful", queue="default")
+
+    listed = {queue["name"] for queue in chief.get(url(name)).context["queues"]}
+
+    # Of a task in tests.tasks, of the backend, of the settings.
+    assert {"default", "reports", "urgent"} <= listed
+    assert "nowhere" not in listed
+    assert not Queue.objects.exists()
+
+
+def test_a_queue_is_paused_before_a_job_waits_in_it(chief: Client, settings: Any):
+    settings.DJANGO_WORKERS = {"QUEUES": ["urgent"]}
+
+    assert chief.get(url("queue_change", "urgent")).status_code == 200
+    chief.post(url("queue_pause", "urgent"))
+
+    assert is_paused("urgent")
+
+
 def test_a_pause_says_by_whom_until_when_and_why(chief: Client):
     until = timezone.now() + timedelta(hours=2)
     Queue.objects.create(
