@@ -17,7 +17,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from ..codec import storable_text
 from ..models import Job
 from ..templatetags import django_workers_admin as show
 from .base import ReadOnly, WorkersModelAdmin, rows, way_back
@@ -46,7 +45,6 @@ from .verbs import (
 )
 
 _REASON_SHOWN = 90
-_REASON_LIMIT = 250
 
 
 class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
@@ -267,9 +265,7 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel one job; `reason` may say why."""
-        given = request.POST.get("reason", "").strip()
-        reason = storable_text(given, limit=_REASON_LIMIT)
-        return self._act(CANCEL, request, object_id, reason=reason)
+        return self._act(CANCEL, request, object_id)
 
     @method_decorator(require_POST)
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -282,13 +278,11 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
         """Make one scheduled job ready now."""
         return self._act(RUN_NOW, request, object_id)
 
-    def _act(
-        self, verb: Verb, request: HttpRequest, object_id: str, **options: object
-    ) -> HttpResponse:
+    def _act(self, verb: Verb, request: HttpRequest, object_id: str) -> HttpResponse:
         # Before the job is looked for: who may not act learns nothing of it.
         self.require(is_allowed(verb, self, request))
         job = self._job(object_id)
-        carry_out(verb, self, request, [job], **options)
+        carry_out(verb, self, request, [job])
         may_view = self.has_view_permission(request, job)
         home = reverse("admin:index", current_app=self.admin_site.name)
         return way_back(request, self.url_of(job) if may_view else home)
