@@ -89,7 +89,9 @@ class ScheduleForm(BaseForm):
         ] or list(task_backends.settings)
         self._offer("backend", [(a, a) for a in aliases], self.instance.backend)
         if "backend" in self.fields and len(self.fields["backend"].choices) == 1:  # type: ignore[attr-defined]
-            self.fields["backend"].help_text = _("The only one there is.")
+            self.fields["backend"].help_text = _(
+                "The only backend whose jobs are kept here."
+            )
 
     def _offer(
         self, name: str, choices: list[tuple[str, str]], stored: str | None
@@ -119,9 +121,9 @@ class ScheduleForm(BaseForm):
         if cleaned.get("timezone") and cleaned.get("interval") is not None:
             self.add_error("timezone", _("An interval has no time zone."))
         if {"task", "args", "kwargs"} <= cleaned.keys():
-            error = call_error(cleaned["task"], cleaned["args"], cleaned["kwargs"])
-            if error:
-                self.add_error("args", error)
+            wrong = call_errors(cleaned["task"], cleaned["args"], cleaned["kwargs"])
+            for name, error in wrong.items():
+                self.add_error(name, error)
         return cleaned
 
     def validate_unique(self) -> None:
@@ -131,6 +133,9 @@ class ScheduleForm(BaseForm):
         if name and others.filter(name=name).exists():
             taken = self.instance.unique_error_message(Schedule, ("name",))
             self.add_error("name", taken)
+
+    def validate_constraints(self) -> None:
+        """Leave out the one there is: `clean()` of the model says it in plain words."""
 
     def plan(self, *, by: str) -> list[str]:
         """Set what follows from the form, and return the names of those columns.
@@ -148,7 +153,7 @@ class ScheduleForm(BaseForm):
         return columns
 
 
-def call_error(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """Why a task cannot be called so; empty if it can, or if its code is not here."""
+def call_errors(name: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, str]:
+    """Why a task cannot be called so, by field; none too if its code is not here."""
     task = declared_task(name)
-    return bind(task, args, kwargs) if task else ""
+    return bind(task, args, kwargs) if task else {}

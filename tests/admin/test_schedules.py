@@ -89,6 +89,23 @@ def test_what_cannot_work_is_refused_at_save(
     assert not Schedule.objects.exists()
 
 
+@pytest.mark.parametrize("changes", [{"cron": ""}, {"interval": "60"}])
+def test_a_missing_choice_of_timing_is_told_once_in_plain_words(
+    chief: Client, changes: dict[str, Any]
+):
+    response = chief.post(url("schedule_add"), form(timezone="", **changes))
+
+    assert list(response.context["adminform"].form.errors.values()) == [
+        ["Give either a cron expression or an interval."]
+    ]
+
+
+def test_an_argument_that_does_not_fit_is_told_at_its_own_field(chief: Client):
+    response = chief.post(url("schedule_add"), form(kwargs='{"fast": 1}'))
+
+    assert list(response.context["adminform"].form.errors) == ["kwargs"]
+
+
 def test_a_stored_task_that_is_gone_is_not_lost_by_editing(chief: Client):
     schedule = add_schedule(task="gone:task", args=[])
     page = chief.get(url("schedule_change", schedule.pk)).content.decode()
