@@ -40,12 +40,17 @@ class PauseForm(forms.Form):
     until = forms.DateTimeField(
         label=_("Until"),
         required=False,
-        help_text=_("Empty: until somebody resumes it."),
         widget=forms.DateTimeInput(
             attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"
         ),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text = gettext("Time zone: %(zone)s. Empty: until somebody resumes it.")
+        zone = timezone.get_current_timezone_name()
+        self.fields["until"].help_text = text % {"zone": zone}
 
     def clean_until(self) -> Any:
         """Refuse a moment that has passed."""

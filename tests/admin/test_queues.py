@@ -98,6 +98,16 @@ def test_one_queue_is_paused_and_resumed(chief: Client):
     assert LogEntry.objects.count() == 2
 
 
+def test_the_end_of_a_pause_is_asked_for_in_a_zone_that_is_named(
+    chief: Client, settings: Any
+):
+    settings.TIME_ZONE = "Asia/Tokyo"
+
+    for page in (url("queue_changelist"), url("queue_change", "default")):
+        text = text_of(chief.get(page))
+        assert "Time zone: Asia/Tokyo. Empty: until somebody resumes it." in text
+
+
 def test_what_changes_nothing_is_said_and_not_logged(chief: Client):
     add_job(queue="mail")
 

@@ -216,6 +216,15 @@ def test_the_page_shows_the_next_five_runs_on_the_clock_of_its_zone(chief: Clien
     assert text_of(page).count("09:15:00") == 5
 
 
+def test_the_last_run_is_on_the_same_clock_as_the_next_ones(chief: Client):
+    fired = datetime(2030, 1, 2, 18, 4, 5, tzinfo=UTC)
+    schedule = add_schedule(timezone="Asia/Tokyo", last_fire_at=fired)
+
+    text = text_of(chief.get(url("schedule_change", schedule.pk)))
+
+    assert "Last run: Thu 3 Jan 2030 03:04:05" in text
+
+
 def test_a_row_that_cannot_fire_has_a_page_all_the_same(chief: Client):
     schedule = add_schedule()
     Schedule.objects.update(cron="nonsense", timezone="Mars/Olympus")
