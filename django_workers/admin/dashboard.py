@@ -28,8 +28,6 @@ from .verbs import CANCEL, RETRY, is_allowed
 
 # Statuses are counted up to here; above it the page says "100,000+".
 COUNTED: Final = 100_000
-# Seconds between two refreshes by the page's script.
-REFRESH_SECONDS: Final = 5
 MINUTES: Final = 60
 RUNNING_SHOWN: Final = 20
 
@@ -61,7 +59,6 @@ class Dashboard:
             title=gettext("Task dashboard"),
             live_url=address(self.site, "live"),
             stats_url=address(self.site, "stats"),
-            refresh_seconds=REFRESH_SECONDS,
             **self._sections(request),
         )
         return TemplateResponse(request, "django_workers/admin/dashboard.html", context)
