@@ -29,6 +29,7 @@ from ..models import AttemptOutcome, Job, OnCrash, Queue, Rollup, Schedule
 from ..stats import FAILURES as FAILED_OUTCOMES
 from ..task import QUEUE_PATTERN, Task
 from ..templatetags.django_workers_admin import short_id
+from .backoffs import backoff_in_words
 from .base import record, rows
 from .declared import current_names, declared_task, declared_tasks, discover
 from .json_field import StrictJSONField
@@ -232,7 +233,7 @@ class TaskPages:
             crumbs=[(gettext("Tasks"), address(self.site, "task_changelist"))],
             task=task,
             call=call_text(task),
-            backoff=_shown(task.backoff),
+            backoff=backoff_in_words(task.backoff) if task.backoff else "",
             exceptions=_exceptions(task),
             **effective(task),
             on_crash=OnCrash(task.on_crash).label,
@@ -276,13 +277,6 @@ def effective(task: Task[Any, Any]) -> dict[str, Any]:
         timeout = runtime_settings().timeout
     attempts = task.max_attempts or getattr(options, "MAX_ATTEMPTS", 1)
     return {"attempts": attempts, "timeout": timeout}
-
-
-def _shown(backoff: object) -> str:
-    """A back-off as the code has it: our helpers tell their numbers, others a name."""
-    if backoff is None:
-        return ""
-    return str(getattr(backoff, "__qualname__", None) or repr(backoff))
 
 
 def _exceptions(task: Task[Any, Any]) -> list[tuple[str, str]]:

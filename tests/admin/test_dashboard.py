@@ -243,7 +243,7 @@ def test_the_same_figures_come_as_json(chief: Client):
 
 ADDRESSES = ["dashboard", "live", "stats"]
 PARTS = {
-    "view_job": ("Latest failures", "pending"),
+    "view_job": ("Jobs that failed last", "pending"),
     "view_queue": ("Oldest waits", "queues"),
     "view_workersession": ("No worker is running", "workers"),
     "view_schedule": ("Next schedules", "fires"),

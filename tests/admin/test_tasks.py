@@ -71,6 +71,16 @@ def test_it_tells_how_the_last_hour_went(chief: Client):
     assert (row.successful, row.failed, row.mean) == (8, 2, 0.4)
 
 
+def test_a_page_does_not_mistake_attempts_for_jobs(chief: Client):
+    add_rollup(task="admin:deliver", count=1)
+    add_rollup(task="admin:deliver", outcome="failed", count=2)
+
+    text = text_of(chief.get(url("task_change", "admin:deliver")))
+
+    assert "Last hour attempts: 1 succeeded, 2 failed" in text
+    assert "Jobs that failed last None." in text
+
+
 def test_it_links_to_the_last_failure(chief: Client):
     now = timezone.now()
     add_job("failed", task="admin:deliver", finished_at=now - timedelta(hours=2))
@@ -94,7 +104,7 @@ def test_a_page_tells_the_whole_policy(chief: Client):
         "admin: old-deliver",
         "eu",
         "At 02:30 every day",
-        "Exponential",
+        "Pause between exponential from 2 s, at most 1 min, with jitter",
     ):
         assert words in text, words
 
