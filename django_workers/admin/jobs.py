@@ -60,7 +60,6 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
         "enqueued",
         "started",
         "took",
-        "why",
     )
     list_filter = (StatusFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = PER_PAGE
@@ -127,11 +126,18 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
 
     @admin.display(description=_("task"))
     def task_name(self, job: Job) -> SafeString:
-        """Show the task, its tags below."""
+        """Show the task, its tags, and below why it is blocked, failed or cancelled.
+
+        Most jobs have no reason: a column of its own would be empty.
+        """
         tags = format_html_join(
             " ", '<span class="dw-tag">{}</span>', ((tag,) for tag in job.tags[:5])
         )
-        return format_html("{} {}", show.breakable(job.task), tags)
+        reason = job.reason
+        if len(reason) > _REASON_SHOWN:
+            reason = f"{reason[:_REASON_SHOWN]}…"
+        note = format_html('<div class="dw-note">{}</div>', reason) if reason else ""
+        return format_html("{} {}{}", show.breakable(job.task), tags, note)
 
     @admin.display(description=_("status"))
     def state(self, job: Job) -> SafeString:
@@ -167,12 +173,6 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
     def took(self, job: Job) -> str:
         """Show how long the last attempt ran."""
         return show.seconds(job.duration)
-
-    @admin.display(description=_("reason"), empty_value="")
-    def why(self, job: Job) -> str:
-        """Show why it is blocked, failed or cancelled, shortened."""
-        text = job.reason
-        return text if len(text) <= _REASON_SHOWN else f"{text[:_REASON_SHOWN]}…"
 
     # Actions of the list
 
