@@ -97,6 +97,7 @@ def test_jobs_are_chosen_and_acted_upon_in_the_list(visit: Any):
 
     assert page.url.endswith("?status=failed")
     assert "2 jobs will run again" in page.inner_text(".messagelist")
+    page.wait_for_load_state()
     assert page.locator("#result_list tbody tr").count() == 1
     page.click("text=Retry…")
     assert "Jobs it changes" in page.inner_text("#content")
