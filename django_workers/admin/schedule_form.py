@@ -134,9 +134,6 @@ class ScheduleForm(BaseForm):
             taken = self.instance.unique_error_message(Schedule, ("name",))
             self.add_error("name", taken)
 
-    def validate_constraints(self) -> None:
-        """Leave out the one there is: `clean()` of the model says it in plain words."""
-
     def plan(self, *, by: str) -> list[str]:
         """Set what follows from the form, and return the names of those columns.
 

@@ -1,5 +1,6 @@
 """A task that runs by the clock."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -114,6 +115,10 @@ class Schedule(PartialIndexesModel):
             raise ValidationError({"args": _("Arguments are a JSON list.")})
         if not isinstance(self.kwargs, dict):
             raise ValidationError({"kwargs": _("Keyword arguments: a JSON object.")})
+
+    def validate_constraints(self, exclude: Iterable[str] | None = None) -> None:
+        """Leave the choice of cron or interval to `clean()`, which has words for it."""
+        super().validate_constraints({*(exclude or ()), "cron", "interval"})
 
     def as_dict(self) -> dict[str, Any]:
         """What defines the schedule, for comparison with a declaration."""
