@@ -11,6 +11,8 @@ HEIGHT: Final = 120
 _GAP: Final = 0.2
 # What is there at all is never thinner than this.
 _LEAST: Final = 1.5
+# Share of the height that a number beside it takes.
+_LINE: Final = 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,14 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A number beside the chart, and how far down it stands, in percent."""
+
+    number: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """A chart in a box of WIDTH by HEIGHT, both halves on one scale."""
 
@@ -43,6 +53,22 @@ class Chart:
     failed: int
     width: int = WIDTH
     height: int = HEIGHT
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Zero at the baseline, and the ends of the scale that stand clear of it."""
+        ends = (self.most_successful, 0.0), (self.most_failed, float(self.height))
+        zero = Mark(number=0, percent=round(100 * self.baseline / self.height, 2))
+        return [zero] + [
+            Mark(number=number, percent=100 * y / self.height)
+            for number, y in ends
+            if number and abs(y - self.baseline) > _LINE * self.height
+        ]
+
+    @property
+    def scale_width(self) -> float:
+        """What the longest number takes, in em: a digit is narrower than one."""
+        return round(0.65 * len(f"{max(self.most_successful, self.most_failed):,}"), 2)
 
     @property
     def busy_minutes(self) -> list[Bar]:

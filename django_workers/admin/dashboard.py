@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from .. import stats
 from ..models import ALIVE, WAITING, JobStatus
 from .charts import throughput_chart
+from .declared import declared_queues
 from .job_list import WAITING_GROUP
 from .site import (
     address,
@@ -27,8 +28,6 @@ from .verbs import CANCEL, RETRY, is_allowed
 
 # Statuses are counted up to here; above it the page says "100,000+".
 COUNTED: Final = 100_000
-# Seconds between two refreshes by the page's script.
-REFRESH_SECONDS: Final = 5
 MINUTES: Final = 60
 RUNNING_SHOWN: Final = 20
 
@@ -60,7 +59,6 @@ class Dashboard:
             title=gettext("Task dashboard"),
             live_url=address(self.site, "live"),
             stats_url=address(self.site, "stats"),
-            refresh_seconds=REFRESH_SECONDS,
             **self._sections(request),
         )
         return TemplateResponse(request, "django_workers/admin/dashboard.html", context)
@@ -96,7 +94,7 @@ class Dashboard:
                 running.values(*_OF_JOB, "worker", "last_attempted_at")
             )
         if seen["queues"]:
-            answer["queues"] = stats.queue_rows()
+            answer["queues"] = stats.queue_rows(also=declared_queues())
         if seen["workers"]:
             answer["workers"] = _alive()
         if seen["schedules"]:
@@ -141,7 +139,7 @@ class Dashboard:
                 "may_retry": is_allowed(RETRY, jobs, request),
             }
         if seen["queues"]:
-            sections["queues"] = stats.queue_rows()
+            sections["queues"] = stats.queue_rows(also=declared_queues())
         if seen["workers"]:
             workers = _alive()
             sections["workers"] = workers

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from ..carriers import METADATA_KEY
 from ..models import (
     UNFINISHED,
+    WAITING,
     Attempt,
     AttemptOutcome,
     Job,
@@ -30,6 +31,18 @@ from .verbs import CANCEL, RETRY, RUN_NOW, is_allowed
 if TYPE_CHECKING:
     from .jobs import JobAdmin
 
+# What is no mishap: its exception is how the worker was told, and says nothing more.
+_CALM: Final = (
+    AttemptOutcome.CANCELLED,
+    AttemptOutcome.SNOOZED,
+    AttemptOutcome.EXPIRED,
+)
+# The attempts that have a number; others leave theirs to the next one.
+_CHARGED: Final = (
+    AttemptOutcome.SUCCESSFUL,
+    AttemptOutcome.FAILED,
+    AttemptOutcome.TIMED_OUT,
+)
 # Attempts shown in full; of a job with more, the first and the last ones.
 _FIRST, _LAST = 3, 30
 
@@ -69,6 +82,8 @@ def job_page(job: Job, model_admin: "JobAdmin", request: HttpRequest) -> dict[st
         "context_values": masked(job.metadata.get(METADATA_KEY, {})),
         "metadata": {k: v for k, v in job.metadata.items() if k != METADATA_KEY},
         "schedule": _schedule(job, model_admin, request),
+        "due": _due(job),
+        "is_live": job.status in UNFINISHED,
         "can_cancel": (
             job.status in UNFINISHED
             and not job.cancel_requested_at
@@ -153,7 +168,7 @@ def _timeline(
     if job.status == JobStatus.RUNNING:
         steps.append(
             Step(
-                title=gettext("Attempt %(number)s") % {"number": job.attempts + 1},
+                title=_numbered(job.attempts + 1),
                 at=job.last_attempted_at,
                 outcome=JobStatus.RUNNING,
                 duration=_since(job.last_attempted_at),
@@ -169,7 +184,7 @@ def _timeline(
         # A first attempt that succeeds has no row of its own: the job says it all.
         steps.append(
             Step(
-                title=gettext("Attempt %(number)s") % {"number": job.attempts or 1},
+                title=_numbered(job.attempts or 1),
                 at=job.last_attempted_at or job.started_at,
                 outcome=AttemptOutcome.SUCCESSFUL,
                 duration=job.duration,
@@ -187,8 +202,13 @@ def _step_of(attempt: Attempt, workers: _Workers, waited: float | None) -> Step:
         details.append((gettext("host"), attempt.host))
     if attempt.pid:
         details.append((gettext("process"), attempt.pid))
+    is_calm = attempt.outcome in _CALM
     return Step(
-        title=gettext("Attempt %(number)s") % {"number": attempt.number},
+        title=(
+            _numbered(attempt.number)
+            if attempt.outcome in _CHARGED
+            else gettext("Attempt")
+        ),
         at=attempt.started_at or attempt.finished_at,
         outcome=attempt.outcome,
         duration=attempt.duration,
@@ -196,10 +216,15 @@ def _step_of(attempt: Attempt, workers: _Workers, waited: float | None) -> Step:
         details=details,
         worker=attempt.worker,
         worker_url=workers.url(attempt.session),
-        exception=attempt.exception,
+        exception="" if is_calm else attempt.exception,
         message=attempt.message,
         traceback=attempt.traceback,
+        note=attempt.message if is_calm else "",
     )
+
+
+def _numbered(number: int) -> str:
+    return gettext("Attempt %(number)s") % {"number": number}
 
 
 def _end(job: Job) -> Step:
@@ -209,7 +234,6 @@ def _end(job: Job) -> Step:
             title=gettext("Finished"),
             at=job.finished_at,
             outcome=job.status,
-            note=job.reason,
         )
     if job.status == JobStatus.SCHEDULED:
         return Step(
@@ -226,6 +250,21 @@ def _end(job: Job) -> Step:
         note=job.reason,
         waited=_since(job.run_after or job.enqueued_at),
     )
+
+
+def _due(job: Job) -> tuple[str, datetime] | None:
+    """When it may start at the earliest, while that means something, and its name.
+
+    The first start waited for the moment that was given with the job. Later ones are
+    those of its next attempts, and of no interest once these have started.
+    """
+    if job.run_after is None:
+        return None
+    if job.started_at is None or job.run_after <= job.started_at:
+        return gettext("Not before"), job.run_after
+    if job.status in WAITING and job.status != JobStatus.READY:
+        return gettext("Next attempt"), job.run_after
+    return None
 
 
 def _waited(job: Job) -> float | None:

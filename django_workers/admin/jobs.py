@@ -17,7 +17,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from ..codec import storable_text
 from ..models import Job
 from ..templatetags import django_workers_admin as show
 from .base import ReadOnly, WorkersModelAdmin, rows, way_back
@@ -46,7 +45,6 @@ from .verbs import (
 )
 
 _REASON_SHOWN = 90
-_REASON_LIMIT = 250
 
 
 class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
@@ -62,7 +60,6 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
         "enqueued",
         "started",
         "took",
-        "why",
     )
     list_filter = (StatusFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = PER_PAGE
@@ -129,11 +126,18 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
 
     @admin.display(description=_("task"))
     def task_name(self, job: Job) -> SafeString:
-        """Show the task, its tags below."""
+        """Show the task, its tags, and below why it is blocked, failed or cancelled.
+
+        Most jobs have no reason: a column of its own would be empty.
+        """
         tags = format_html_join(
             " ", '<span class="dw-tag">{}</span>', ((tag,) for tag in job.tags[:5])
         )
-        return format_html("{} {}", show.breakable(job.task), tags)
+        reason = job.reason
+        if len(reason) > _REASON_SHOWN:
+            reason = f"{reason[:_REASON_SHOWN]}…"
+        note = format_html('<div class="dw-note">{}</div>', reason) if reason else ""
+        return format_html("{} {}{}", show.breakable(job.task), tags, note)
 
     @admin.display(description=_("status"))
     def state(self, job: Job) -> SafeString:
@@ -169,12 +173,6 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
     def took(self, job: Job) -> str:
         """Show how long the last attempt ran."""
         return show.seconds(job.duration)
-
-    @admin.display(description=_("reason"), empty_value="")
-    def why(self, job: Job) -> str:
-        """Show why it is blocked, failed or cancelled, shortened."""
-        text = job.reason
-        return text if len(text) <= _REASON_SHOWN else f"{text[:_REASON_SHOWN]}…"
 
     # Actions of the list
 
@@ -267,9 +265,7 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel one job; `reason` may say why."""
-        given = request.POST.get("reason", "").strip()
-        reason = storable_text(given, limit=_REASON_LIMIT)
-        return self._act(CANCEL, request, object_id, reason=reason)
+        return self._act(CANCEL, request, object_id)
 
     @method_decorator(require_POST)
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -282,13 +278,11 @@ class JobAdmin(ReadOnly, WorkersModelAdmin[Job]):
         """Make one scheduled job ready now."""
         return self._act(RUN_NOW, request, object_id)
 
-    def _act(
-        self, verb: Verb, request: HttpRequest, object_id: str, **options: object
-    ) -> HttpResponse:
+    def _act(self, verb: Verb, request: HttpRequest, object_id: str) -> HttpResponse:
         # Before the job is looked for: who may not act learns nothing of it.
         self.require(is_allowed(verb, self, request))
         job = self._job(object_id)
-        carry_out(verb, self, request, [job], **options)
+        carry_out(verb, self, request, [job])
         may_view = self.has_view_permission(request, job)
         home = reverse("admin:index", current_app=self.admin_site.name)
         return way_back(request, self.url_of(job) if may_view else home)

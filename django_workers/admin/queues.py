@@ -1,7 +1,7 @@
 """Queues in the admin: how deep, how late, paused or not, and the pause itself.
 
-The list is made of what the jobs say, not of rows: a queue has none before somebody has
-paused it.
+The list is made of what the code, the settings and the jobs say, not of rows: a queue
+has none before somebody has paused it.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from .. import control, stats
 from ..models import WAITING, Job, JobStatus, Queue
 from ..task import QUEUE_PATTERN
 from .base import ReadOnly, WorkersModelAdmin, actor, rows, way_back
-from .declared import declared_tasks
+from .declared import declared_queues, declared_tasks
 from .site import address, jobs_admin
 
 _LATEST = 10
@@ -40,12 +40,17 @@ class PauseForm(forms.Form):
     until = forms.DateTimeField(
         label=_("Until"),
         required=False,
-        help_text=_("Empty: until somebody resumes it."),
         widget=forms.DateTimeInput(
             attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"
         ),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text = gettext("Time zone: %(zone)s. Empty: until somebody resumes it.")
+        zone = timezone.get_current_timezone_name()
+        self.fields["until"].help_text = text % {"zone": zone}
 
     def clean_until(self) -> Any:
         """Refuse a moment that has passed."""
@@ -69,14 +74,14 @@ class QueueAdmin(ReadOnly, WorkersModelAdmin[Queue]):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show every queue that has jobs or a row; pause or resume the ticked ones."""
+        """Show every queue there may be; pause or resume the ticked ones."""
         self.require(self.has_view_permission(request))
         if request.method == "POST":
             return self._act_on_ticked(request)
         context = self.page_context(
             request,
             title=gettext("Queues"),
-            queues=stats.queue_rows(),
+            queues=stats.queue_rows(also=declared_queues()),
             may_pause=self.has_pause_permission(request),
             form=PauseForm(auto_id="queues_%s"),
             **(extra_context or {}),
@@ -242,12 +247,12 @@ class QueueAdmin(ReadOnly, WorkersModelAdmin[Queue]):
 
 def _row_of(name: str) -> dict[str, Any] | None:
     """What is known of a queue; None if there is no trace of it."""
-    for row in stats.queue_rows():
+    for row in stats.queue_rows(also=declared_queues()):
         if row["name"] == name:
             return dict(row)
+    # Of very many queues the list names some only.
     known = (
         rows(Queue).filter(pk=name).exists()
-        or any(task.queue_name == name for task in declared_tasks())
         or rows(Job).filter(queue=name, status=JobStatus.READY).exists()
     )
     if not known:

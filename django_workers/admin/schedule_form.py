@@ -89,7 +89,9 @@ class ScheduleForm(BaseForm):
         ] or list(task_backends.settings)
         self._offer("backend", [(a, a) for a in aliases], self.instance.backend)
         if "backend" in self.fields and len(self.fields["backend"].choices) == 1:  # type: ignore[attr-defined]
-            self.fields["backend"].help_text = _("The only one there is.")
+            self.fields["backend"].help_text = _(
+                "The only backend whose jobs are kept here."
+            )
 
     def _offer(
         self, name: str, choices: list[tuple[str, str]], stored: str | None
@@ -119,9 +121,9 @@ class ScheduleForm(BaseForm):
         if cleaned.get("timezone") and cleaned.get("interval") is not None:
             self.add_error("timezone", _("An interval has no time zone."))
         if {"task", "args", "kwargs"} <= cleaned.keys():
-            error = call_error(cleaned["task"], cleaned["args"], cleaned["kwargs"])
-            if error:
-                self.add_error("args", error)
+            wrong = call_errors(cleaned["task"], cleaned["args"], cleaned["kwargs"])
+            for name, error in wrong.items():
+                self.add_error(name, error)
         if {"task", "queue", "backend"} <= cleaned.keys():
             error = queue_error(cleaned["task"], cleaned["queue"], cleaned["backend"])
             if error:
@@ -159,10 +161,10 @@ class ScheduleForm(BaseForm):
         return columns
 
 
-def call_error(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """Why a task cannot be called so; empty if it can, or if its code is not here."""
+def call_errors(name: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, str]:
+    """Why a task cannot be called so, by field; none too if its code is not here."""
     task = declared_task(name)
-    return bind(task, args, kwargs) if task else ""
+    return bind(task, args, kwargs) if task else {}
 
 
 def queue_error(name: str, queue: str, backend: str) -> str:

@@ -1,5 +1,6 @@
 """Schedules in the admin: edit, switch on and off, run now, see what comes next."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -300,6 +301,7 @@ class ScheduleAdmin(WorkersModelAdmin[Schedule]):
                 "words": show.words(schedule),
                 "upcoming": upcoming(schedule),
                 "zone": _zone_name(schedule),
+                "last_run": on_its_clock(schedule, schedule.last_fire_at),
                 "last_job_url": (
                     address(self.admin_site, "job_change", quote(schedule.last_job))
                     if schedule.last_job
@@ -400,13 +402,22 @@ def _shown(value: Any) -> SafeString:
 def upcoming(schedule: Schedule) -> list[Any]:
     """The next runs, on the clock of the schedule's zone."""
     try:
-        zone = ZoneInfo(schedule.timezone) if schedule.timezone else None
         return [
-            timezone.localtime(moment, zone or timezone.get_default_timezone())
-            for moment in next_fires(schedule, _PREVIEW)
+            on_its_clock(schedule, moment) for moment in next_fires(schedule, _PREVIEW)
         ]
     except (InvalidSchedule, LookupError, ValueError):
         return []
+
+
+def on_its_clock(schedule: Schedule, moment: datetime | None) -> datetime | None:
+    """An instant on the clock of the schedule's zone, the site's if it is unknown."""
+    if moment is None or not timezone.is_aware(moment):
+        return moment
+    try:
+        zone = ZoneInfo(schedule.timezone) if schedule.timezone else None
+    except (LookupError, ValueError):
+        zone = None
+    return timezone.localtime(moment, zone or timezone.get_default_timezone())
 
 
 def _zone_name(schedule: Schedule) -> str:

@@ -38,13 +38,38 @@ def positional_names(task: Task[Any, Any]) -> list[str]:
     return [item.name for item in parameters if item.kind in _POSITIONAL]
 
 
-def bind(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Why the task cannot be called with these arguments; empty if it can."""
+def bind(
+    task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, str]:
+    """Why the task cannot be called so, by what is to be mended: `args` or `kwargs`.
+
+    Empty if it can be called.
+    """
     signature = signature_of(task)
     if signature is None:
-        return ""
+        return {}
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        return f"{call_text(task)}: {error}"
-    return ""
+        return {_culprit(signature, args, kwargs): f"{call_text(task)}: {error}"}
+    return {}
+
+
+def _culprit(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> str:
+    """Which of the two is wrong, or lacks something."""
+    try:
+        signature.bind_partial(*args)
+    except TypeError:
+        return "args"
+    try:
+        bound = signature.bind_partial(*args, **kwargs)
+    except TypeError:
+        return "kwargs"
+    missing = [
+        item
+        for item in signature.parameters.values()
+        if item.default is item.empty and item.name not in bound.arguments
+    ]
+    return "args" if any(item.kind in _POSITIONAL for item in missing) else "kwargs"

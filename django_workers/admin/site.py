@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .schedules import ScheduleAdmin
 
 APP: Final = "django_workers"
+# Seconds between two refreshes of a page by its script.
+REFRESH_SECONDS: Final = 5
 # The order in which a newcomer needs them, where Django's would be alphabetical.
 _ORDER: Final = ("Dashboard", "Task", "Job", "Schedule", "Queue", "WorkerSession")
 _extended: Final[WeakSet[AdminSite]] = WeakSet()
@@ -129,6 +131,7 @@ def context_of(site: AdminSite, request: HttpRequest, **own: object) -> dict[str
         **site.each_context(request),
         "subtitle": None,
         "app_label": APP,
+        "refresh_seconds": REFRESH_SECONDS,
         "dashboard_url": address(site, "dashboard"),
         "crumbs_are_a_list": django.VERSION >= (6, 1),
         **own,

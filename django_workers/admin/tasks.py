@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -20,15 +20,16 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from ..compat import InvalidTask
 from ..conf import runtime_settings
 from ..exceptions import DjangoWorkersError
-from ..models import AttemptOutcome, Job, OnCrash, Rollup, Schedule
+from ..models import AttemptOutcome, Job, OnCrash, Queue, Rollup, Schedule
 from ..stats import FAILURES as FAILED_OUTCOMES
 from ..task import QUEUE_PATTERN, Task
 from ..templatetags.django_workers_admin import short_id
+from .backoffs import backoff_in_words
 from .base import record, rows
 from .declared import current_names, declared_task, declared_tasks, discover
 from .json_field import StrictJSONField
@@ -99,9 +100,9 @@ class EnqueueForm(forms.Form):
         """Refuse arguments the function does not take."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if {"args", "kwargs"} <= cleaned.keys():
-            error = bind(self.task, cleaned["args"], cleaned["kwargs"])
-            if error:
-                self.add_error("args", error)
+            wrong = bind(self.task, cleaned["args"], cleaned["kwargs"])
+            for name, error in wrong.items():
+                self.add_error(name, error)
         return cleaned
 
     def enqueue(self) -> Any:
@@ -154,9 +155,15 @@ class TaskPages:
         task = self._task(name)
         return self._render(request, task, EnqueueForm(task))
 
-    @method_decorator(require_POST)
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def enqueue(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Enqueue one declared task with the given arguments."""
+        """Enqueue one declared task with the given arguments.
+
+        A form with mistakes is shown again at this address: read anew, it leads to the
+        page of the task.
+        """
+        if request.method != "POST":
+            return HttpResponseRedirect(address(self.site, "task_change", name) or "")
         jobs = jobs_admin(self.site)
         if jobs is None or not jobs.has_enqueue_permission(request):
             raise PermissionDenied
@@ -170,6 +177,7 @@ class TaskPages:
             form.add_error(None, str(error))
             return self._render(request, task, form)
         self._report(request, task, str(result.id))
+        self._warn_of_pause(request, form.cleaned_data["queue"] or task.queue_name)
         back = address(self.site, "task_change", task.key)
         return HttpResponseRedirect(back or "")
 
@@ -185,6 +193,14 @@ class TaskPages:
             if jobs and jobs.has_view_permission(request):
                 text = format_html('<a href="{}">{}</a>', jobs.url_of(job), text)
         messages.success(request, text)
+
+    @staticmethod
+    def _warn_of_pause(request: HttpRequest, queue: str) -> None:
+        paused = rows(Queue).filter(name=queue, paused_at__isnull=False)
+        over = Q(paused_until__isnull=False, paused_until__lte=timezone.now())
+        if paused.exclude(over).exists():
+            text = gettext("The queue %(name)s is paused: the job waits there.")
+            messages.warning(request, text % {"name": queue})
 
     def _render(
         self,
@@ -202,7 +218,7 @@ class TaskPages:
             crumbs=[(gettext("Tasks"), address(self.site, "task_changelist"))],
             task=task,
             call=call_text(task),
-            backoff=_shown(task.backoff),
+            backoff=backoff_in_words(task.backoff) if task.backoff else "",
             exceptions=_exceptions(task),
             **effective(task),
             on_crash=OnCrash(task.on_crash).label,
@@ -246,13 +262,6 @@ def effective(task: Task[Any, Any]) -> dict[str, Any]:
         timeout = runtime_settings().timeout
     attempts = task.max_attempts or getattr(options, "MAX_ATTEMPTS", 1)
     return {"attempts": attempts, "timeout": timeout}
-
-
-def _shown(backoff: object) -> str:
-    """A back-off as the code has it: our helpers tell their numbers, others a name."""
-    if backoff is None:
-        return ""
-    return str(getattr(backoff, "__qualname__", None) or repr(backoff))
 
 
 def _exceptions(task: Task[Any, Any]) -> list[tuple[str, str]]:

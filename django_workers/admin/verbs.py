@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy, ngettext, ngettext_lazy
 
 from .. import control
+from ..codec import storable_text
 from ..exceptions import JobDoesNotExist
 from ..models import UNFINISHED, Job, JobStatus
 from ..templatetags.django_workers_admin import figure, short_id
@@ -25,6 +26,8 @@ from .base import actor, rows
 if TYPE_CHECKING:
     from .jobs import JobAdmin
 
+# Most characters of a reason.
+REASON_LIMIT: Final = 250
 # Up to so many jobs are named one by one in the message.
 NAMED: Final = 10
 
@@ -43,67 +46,62 @@ class Verb:
     statuses: Sequence[JobStatus]
     call: Callable[..., Mapping[str, str]]
     options: Mapping[str, Any]
-    # What the log keeps of a job it was done to.
-    log: str | Promise
-    # control's answer -> (did it change something?, the sentence for so many jobs)
-    answers: Mapping[str, tuple[bool, Any]]
+    # control's answer -> what the log keeps of a job; no answer, no change.
+    log: Mapping[str, str | Promise]
+    # control's answer -> the sentence for so many jobs
+    answers: Mapping[str, Any]
+    # The button of the page that asks for confirmation.
+    confirmation: str | Promise
+    # Whether the form may say why.
+    takes_reason: bool = False
 
 
 CANCEL: Final = Verb(
     name="cancel",
     permission="cancel",
     label=gettext_lazy("Cancel"),
+    confirmation=gettext_lazy("Cancel these jobs"),
+    takes_reason=True,
     explanation=gettext_lazy(
         "Waiting jobs end at once. Running ones are asked to stop."
     ),
     statuses=UNFINISHED,
     call=control.cancel,
     options={},
-    log=gettext_lazy("Cancelled."),
+    log={
+        "cancelled": gettext_lazy("Cancelled"),
+        "requested": gettext_lazy("Asked to stop"),
+    },
     answers={
-        "cancelled": (
-            True,
-            ngettext_lazy("%(n)s job was cancelled", "%(n)s jobs were cancelled", "n"),
+        "cancelled": ngettext_lazy(
+            "%(n)s job was cancelled", "%(n)s jobs were cancelled", "n"
         ),
-        "requested": (
-            True,
-            ngettext_lazy(
-                "%(n)s running job was asked to stop",
-                "%(n)s running jobs were asked to stop",
-                "n",
-            ),
+        "requested": ngettext_lazy(
+            "%(n)s running job was asked to stop",
+            "%(n)s running jobs were asked to stop",
+            "n",
         ),
-        "finished first": (
-            False,
-            ngettext_lazy(
-                "%(n)s job had already finished and stays as it is",
-                "%(n)s jobs had already finished and stay as they are",
-                "n",
-            ),
+        "finished first": ngettext_lazy(
+            "%(n)s job had already finished and stays as it is",
+            "%(n)s jobs had already finished and stay as they are",
+            "n",
         ),
     },
 )
 
 _RETRY_ANSWERS: Final = {
-    "retried": (
-        True,
-        ngettext_lazy("%(n)s job will run again", "%(n)s jobs will run again", "n"),
+    "retried": ngettext_lazy(
+        "%(n)s job will run again", "%(n)s jobs will run again", "n"
     ),
-    "not finished": (
-        False,
-        ngettext_lazy(
-            "%(n)s job has not finished and stays as it is",
-            "%(n)s jobs have not finished and stay as they are",
-            "n",
-        ),
+    "not finished": ngettext_lazy(
+        "%(n)s job has not finished and stays as it is",
+        "%(n)s jobs have not finished and stay as they are",
+        "n",
     ),
-    "successful": (
-        False,
-        ngettext_lazy(
-            "%(n)s job was successful and stays as it is",
-            "%(n)s jobs were successful and stay as they are",
-            "n",
-        ),
+    "successful": ngettext_lazy(
+        "%(n)s job was successful and stays as it is",
+        "%(n)s jobs were successful and stay as they are",
+        "n",
     ),
 }
 
@@ -111,13 +109,14 @@ RETRY: Final = Verb(
     name="retry",
     permission="retry",
     label=gettext_lazy("Retry"),
+    confirmation=gettext_lazy("Retry these jobs"),
     explanation=gettext_lazy(
         "Failed and cancelled jobs get one more attempt. Their counters stay."
     ),
     statuses=(JobStatus.FAILED, JobStatus.CANCELLED),
     call=control.retry,
     options={"reset_attempts": False},
-    log=gettext_lazy("Retried."),
+    log={"retried": gettext_lazy("Retried")},
     answers=_RETRY_ANSWERS,
 )
 
@@ -125,13 +124,14 @@ RETRY_RESET: Final = Verb(
     name="retry_reset",
     permission="retry",
     label=gettext_lazy("Retry with all attempts"),
+    confirmation=gettext_lazy("Retry these jobs with all attempts"),
     explanation=gettext_lazy(
         "Failed and cancelled jobs start over, with their full number of attempts."
     ),
     statuses=RETRY.statuses,
     call=control.retry,
     options={"reset_attempts": True},
-    log=gettext_lazy("Retried with attempts reset."),
+    log={"retried": gettext_lazy("Retried with attempts reset")},
     answers=_RETRY_ANSWERS,
 )
 
@@ -139,25 +139,20 @@ RUN_NOW: Final = Verb(
     name="run",
     permission="run",
     label=gettext_lazy("Run now"),
+    confirmation=gettext_lazy("Run these jobs now"),
     explanation=gettext_lazy("Scheduled jobs no longer wait for their time."),
     statuses=(JobStatus.SCHEDULED,),
     call=control.run_now,
     options={},
-    log=gettext_lazy("Made ready to run now."),
+    log={"ready": gettext_lazy("Made ready to run now")},
     answers={
-        "ready": (
-            True,
-            ngettext_lazy(
-                "%(n)s job is ready to run", "%(n)s jobs are ready to run", "n"
-            ),
+        "ready": ngettext_lazy(
+            "%(n)s job is ready to run", "%(n)s jobs are ready to run", "n"
         ),
-        "not waiting": (
-            False,
-            ngettext_lazy(
-                "%(n)s job is not waiting for its time and stays as it is",
-                "%(n)s jobs are not waiting for their time and stay as they are",
-                "n",
-            ),
+        "not waiting": ngettext_lazy(
+            "%(n)s job is not waiting for its time and stays as it is",
+            "%(n)s jobs are not waiting for their time and stay as they are",
+            "n",
         ),
     },
 )
@@ -175,25 +170,35 @@ def carry_out(
     model_admin: "JobAdmin",
     request: HttpRequest,
     jobs: Iterable[Job],
-    **options: object,
 ) -> None:
     """Do it to these jobs, log it, and tell the user what happened to each.
+
+    The form's field `reason` may say why, if the verb takes a reason.
 
     Raises PermissionDenied, whatever page or program the request came from.
     """
     model_admin.require(is_allowed(verb, model_admin, request))
     known = {str(job.pk): job for job in jobs}
+    reason = _reason(request) if verb.takes_reason else ""
+    options = {"reason": reason} if verb.takes_reason else {}
     answers = _ask(verb, list(known), by=actor(request), options=options)
-    changed = [
-        known[job_id] for job_id, answer in answers.items() if verb.answers[answer][0]
-    ]
-    model_admin.record(request, changed, str(verb.log))
+    for answer, words in verb.log.items():
+        changed = [
+            known[job_id] for job_id, given in answers.items() if given == answer
+        ]
+        text = f"{words}: {reason}" if reason else f"{words}."
+        model_admin.record(request, changed, text)
     _tell(verb, model_admin, request, known, answers)
     if vanished := len(known) - len(answers):
         text = ngettext(
             "%(n)s job no longer exists.", "%(n)s jobs no longer exist.", vanished
         )
         model_admin.message_user(request, text % {"n": vanished}, messages.WARNING)
+
+
+def _reason(request: HttpRequest) -> str:
+    """Why the user does it, as far as the form says."""
+    return storable_text(request.POST.get("reason", "").strip(), limit=REASON_LIMIT)
 
 
 def _ask(
@@ -219,9 +224,8 @@ def _tell(
     for job_id, answer in answers.items():
         groups[answer].append(known[job_id])
     for answer, jobs in groups.items():
-        did_something, sentence = verb.answers[answer]
-        level = messages.SUCCESS if did_something else messages.WARNING
-        text = sentence % {"n": len(jobs)}
+        level = messages.SUCCESS if answer in verb.log else messages.WARNING
+        text = verb.answers[answer] % {"n": len(jobs)}
         model_admin.message_user(request, _with_names(model_admin, text, jobs), level)
 
 

@@ -50,19 +50,19 @@ class WorkerSessionAdmin(ReadOnly, WorkersModelAdmin[WorkerSession]):
     list_display = (
         "worker",
         "status",
-        "host",
-        "pid",
+        "host_name",
+        "process",
         "load",
         "heartbeat",
         "queue_names",
-        "version",
+        "release",
         "started",
         "ended",
     )
     list_filter = (AliveFilter,)
     list_per_page = 100
-    search_fields = ("worker_id", "host", "cluster")
-    search_help_text = _("name, host or cluster")
+    search_fields = ("worker_id", "host")
+    search_help_text = _("name or host")
     ordering = ("-id",)
     sortable_by = ()
     actions = None
@@ -80,6 +80,21 @@ class WorkerSessionAdmin(ReadOnly, WorkersModelAdmin[WorkerSession]):
     def status(self, session: WorkerSession) -> SafeString:
         """Show its state, and that it fell silent."""
         return state_of(session)
+
+    @labelled_column(_("host"))
+    def host_name(self, session: WorkerSession) -> str:
+        """Show where it runs."""
+        return session.host
+
+    @labelled_column(_("process id"))
+    def process(self, session: WorkerSession) -> str:
+        """Show the id of its process."""
+        return str(session.pid)
+
+    @labelled_column(_("version"))
+    def release(self, session: WorkerSession) -> str:
+        """Show which version of this package it runs."""
+        return session.version
 
     @labelled_column(_("load"))
     def load(self, session: WorkerSession) -> str:

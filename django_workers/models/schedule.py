@@ -1,6 +1,6 @@
 """A task that runs by the clock."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
@@ -202,6 +202,10 @@ class Schedule(PartialIndexesModel):
         if row is None or (self.enabled and not row["enabled"]):
             return False
         return all(row[column] == getattr(self, column) for column in columns)
+
+    def validate_constraints(self, exclude: Iterable[str] | None = None) -> None:
+        """Leave the choice of cron or interval to `clean()`, which has words for it."""
+        super().validate_constraints({*(exclude or ()), "cron", "interval"})
 
     def as_dict(self) -> dict[str, Any]:
         """What defines the schedule, for comparison with a declaration."""

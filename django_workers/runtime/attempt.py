@@ -19,6 +19,8 @@ CANCEL: Final = "cancel"
 SNOOZE: Final = "snooze"
 # It was revoked before it started.
 DROPPED: Final = "dropped"
+# The reason of a job that was cancelled without one.
+ON_REQUEST: Final = "cancelled on request"
 # The reason of a job that failed because `retry_until` has passed.
 RETRIES_ARE_OVER: Final = "its time for retries is over"
 

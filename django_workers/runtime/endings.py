@@ -10,7 +10,15 @@ from ..exceptions import (
     WorkerCrashed,
 )
 from ..models import AttemptOutcome, JobStatus, OnCrash
-from .attempt import CANCEL, RETRIES_ARE_OVER, RETRY, SNOOZE, SUCCEED, Report
+from .attempt import (
+    CANCEL,
+    ON_REQUEST,
+    RETRIES_ARE_OVER,
+    RETRY,
+    SNOOZE,
+    SUCCEED,
+    Report,
+)
 
 
 def ending_of(job: ClaimedJob, report: Report) -> Ending:
@@ -121,7 +129,7 @@ def _expired(job: ClaimedJob) -> Ending:
 
 def cancelled(job: ClaimedJob, reason: str) -> Ending:
     """Somebody wanted the job cancelled, and it had not started."""
-    reason = reason or "cancelled on request"
+    reason = reason or ON_REQUEST
     return Ending.cancel(
         job, reason=reason, failure=failure_of(JobCancelled, reason), duration=None
     )

@@ -33,7 +33,7 @@ from ..exceptions import JobCancelled, TaskTimeout
 from ..results import JobResult
 from ..signals import job_started
 from . import connections
-from .attempt import DROPPED, Report, Run
+from .attempt import DROPPED, ON_REQUEST, Report, Run
 from .executors.aio import LoopThread
 from .executors.base import Slot
 from .injection import inject, withdraw_injection
@@ -128,7 +128,7 @@ class Execution:
             self._forget_cancelled(number - FAR_BEHIND)
             self._cancelled[number] = reason
             return
-        run.state.cancel_reason = reason or "cancelled on request"
+        run.state.cancel_reason = reason or ON_REQUEST
         run.state.cancelled = True
         now = time.monotonic()
         for slot in slots:

@@ -21,6 +21,7 @@ from ..exceptions import (
 from .attempt import (
     CANCEL,
     FAIL,
+    ON_REQUEST,
     RETRIES_ARE_OVER,
     RETRY,
     SNOOZE,
@@ -171,6 +172,7 @@ class Judge:
         failure = codec.describe_failure(
             _trimmed(run.error), ERROR_TEXT_LIMIT, will_retry=kind == RETRY
         )
+        reason = codec.storable_text(reason or failure[1], limit=codec.REASON_LIMIT)
         if run.result is not None:
             run.result.errors.append(
                 TaskError(exception_class_path=failure[0], traceback=failure[2])
@@ -181,9 +183,19 @@ class Judge:
             duration=run.duration,
             delay=delay,
             failure=failure,
-            reason=codec.storable_text(reason or failure[1], limit=codec.REASON_LIMIT),
+            reason=_with_the_askers(run, reason) if kind == CANCEL else reason,
             outcome=outcome,
         )
+
+
+def _with_the_askers(run: Run, reason: str) -> str:
+    """Why a job ends as cancelled; who asked for it finds their own reason, too."""
+    asked = run.state.cancel_reason
+    if asked in ("", ON_REQUEST):
+        return reason
+    if isinstance(run.error, JobCancelled) and str(run.error) == asked:
+        return asked
+    return f"{reason}; asked to stop: {asked}" if reason else asked
 
 
 def unreported(number: int, error: BaseException | None = None) -> Report:

@@ -1,7 +1,7 @@
 """How deep the queues are, how long they have waited, and what comes next."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,11 +25,13 @@ QUEUES_SHOWN: Final = 1_000
 _UNREADY: Final = (JobStatus.SCHEDULED, JobStatus.RUNNING, JobStatus.BLOCKED)
 
 
-def queue_rows(*, using: str | None = None) -> list[dict[str, Any]]:
-    """List every queue that has unfinished jobs or is known, by name.
+def queue_rows(
+    *, also: Iterable[str] = (), using: str | None = None
+) -> list[dict[str, Any]]:
+    """List every queue that has unfinished jobs or a pause, and those in *also*.
 
-    Each is a dict of `name`; the jobs `ready` (counted up to 10,000 per priority),
-    `scheduled`, `running` and `blocked` (up to 100,000 over all queues);
+    Ordered by name, each is a dict of `name`; the jobs `ready` (counted up to 10,000
+    per priority), `scheduled`, `running` and `blocked` (up to 100,000 over all queues);
     `oldest_waiting`, the seconds for which the first job of its slowest lane could have
     run, None without ready jobs; and `paused`, `paused_by`, `pause_reason`,
     `paused_until`.
@@ -42,7 +44,7 @@ def queue_rows(*, using: str | None = None) -> list[dict[str, Any]]:
         queue.name: queue for queue in Queue.objects.using(using).all()[:QUEUES_SHOWN]
     }
     rows = []
-    for name in sorted({*ready, *known, *(queue for _, queue in others)}):
+    for name in sorted({*ready, *known, *(queue for _, queue in others), *also}):
         queue = known.get(name) or Queue(name=name)
         rows.append(
             {

@@ -148,11 +148,10 @@ def moment(value: datetime | None) -> SafeString:
     """Show an instant on the viewer's clock, exact to the second."""
     if value is None:
         return NOTHING
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
     return format_html(
         '<time datetime="{}">{}</time>',
         value.isoformat(timespec="milliseconds"),
-        f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}",
+        clocked(timezone.localtime(value) if timezone.is_aware(value) else value),
     )
 
 
@@ -172,7 +171,7 @@ def ago(value: datetime | None) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         value.isoformat(timespec="milliseconds"),
-        f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S %Z}".strip(),
+        f"{clocked(local)} {local:%Z}".strip(),
         text,
     )
 
@@ -205,7 +204,10 @@ def clock(value: datetime) -> str:
 
 @register.filter
 def clocked(value: datetime) -> str:
-    """Show an instant on the clock it carries, as that of a schedule's zone."""
+    """Show an instant on the clock it carries, as that of a schedule's zone.
+
+    The one way in which our pages write instants; the zone stands once on each.
+    """
     return f"{formats.date_format(value, 'D j M Y')} {value:%H:%M:%S}"
 
 
@@ -279,6 +281,12 @@ def masked(value: Any, name: str = "") -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [masked(item) for item in value]
     return value
+
+
+@register.simple_tag
+def dw_zone() -> str:
+    """Name the time zone of the viewer's clock."""
+    return timezone.get_current_timezone_name()
 
 
 @register.simple_tag(takes_context=True)

@@ -47,6 +47,25 @@ def test_the_scale_ends_at_a_round_number(most: int, scale: int):
     assert throughput_chart(minutes([(most, 0)])).most_successful == scale
 
 
+@pytest.mark.parametrize(
+    ("pairs", "marks"),
+    [
+        ([], [(0, 100)]),
+        ([(30, 0)], [(0, 100), (30, 0)]),
+        ([(30, 10)], [(0, 75), (30, 0), (10, 100)]),
+        ([(100, 3)], [(0, 97.08), (100, 0)]),
+        ([(0, 5)], [(0, 0), (5, 100)]),
+    ],
+    ids=["nothing", "no failure", "both", "few failures", "failures alone"],
+)
+def test_the_axis_begins_at_zero_and_no_number_covers_it(
+    pairs: list[tuple[int, int]], marks: list[tuple[int, float]]
+):
+    chart = throughput_chart(minutes(pairs))
+
+    assert [(mark.number, mark.percent) for mark in chart.marks] == marks
+
+
 def test_only_minutes_in_which_anything_ended_are_in_the_table():
     chart = throughput_chart(minutes([(1, 0), (0, 0), (0, 2)]))
 

@@ -237,7 +237,7 @@ def test_the_same_figures_come_as_json(chief: Client):
     wanted = {k: v for k, v in control.stats().items() if not k.startswith("by_")}
     assert {name: figures[name] for name in wanted} == wanted
     assert figures["by_status"]["failed"] == 1
-    assert [queue["name"] for queue in figures["queues"]] == ["default"]
+    assert "default" in [queue["name"] for queue in figures["queues"]]
     assert figures["workers"][0]["worker_id"] == "w-1"
     assert figures["throughput"][-1]["successful"] == 7
     assert set(figures["timings"]) == {"wait_p50", "wait_p95", "run_p50", "run_p95"}
@@ -245,7 +245,7 @@ def test_the_same_figures_come_as_json(chief: Client):
 
 ADDRESSES = ["dashboard", "live", "stats"]
 PARTS = {
-    "view_job": ("Latest failures", "pending"),
+    "view_job": ("Jobs that failed last", "pending"),
     "view_queue": ("Oldest waits", "queues"),
     "view_workersession": ("No worker is running", "workers"),
     "view_schedule": ("Next schedules", "fires"),

@@ -231,6 +231,15 @@ def test_neither_the_list_nor_its_tabs_count_the_history(chief: Client, query: A
     assert len(log) <= 12
 
 
+def test_a_reason_stands_below_its_task_and_is_shortened(chief: Client):
+    add_job("failed", reason="no such number " + "x" * 200)
+
+    text = text_of(chief.get(url("job_changelist")))
+
+    assert "tests. tasks. add no such number xxx" in text
+    assert "x" * 100 not in text
+
+
 def test_the_list_never_reads_arguments_or_results(chief: Client):
     add_job("successful", args=["payload"], result={"a": 1})
 

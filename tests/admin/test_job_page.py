@@ -1,6 +1,7 @@
 """The page of one job: what it was called with, how it went, what can be done."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -74,6 +75,97 @@ def test_a_running_job_shows_its_attempt_and_its_worker(chief: Client):
 
     assert "Attempt 1 running" in page(chief, job)
     assert url("workersession_change", worker.pk) in html(chief, job)
+
+
+def test_a_running_job_says_that_one_attempt_is_running(chief: Client):
+    assert "Attempts 0 of 1 used, one is running" in page(chief, add_job("running"))
+    assert "Attempts 1 of 1 used" in page(chief, add_job("failed"))
+
+
+def test_only_attempts_that_count_have_a_number(chief: Client):
+    job = add_job("running", epoch=2)
+    add_attempt(job, outcome="cancelled")
+
+    text = page(chief, job)
+
+    assert "Attempt cancelled" in text
+    assert text.count("Attempt 1") == 1
+
+
+def test_a_cancelled_attempt_does_not_look_like_a_crash(chief: Client):
+    job = add_job("cancelled", reason="tidied up")
+    add_attempt(
+        job,
+        outcome="cancelled",
+        exception="django_workers.exceptions.Cancel",
+        message="tidied up",
+        traceback="Traceback of a signal",
+    )
+
+    shown = html(chief, job)
+
+    assert "<p>tidied up</p>" in shown
+    assert "dw-exception" not in shown
+    assert '<details class="dw-more" id="dw-traceback-2">' in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "words"),
+    [
+        ("scheduled", None, "Not before"),
+        ("scheduled", -10, "Next attempt"),
+        ("running", 10, "Not before"),
+        ("successful", 10, "Not before"),
+        ("failed", -10, None),
+        ("ready", -10, None),
+    ],
+)
+def test_it_says_when_it_is_due_while_that_means_something(
+    chief: Client, status: str, started: int | None, words: str | None
+):
+    due = timezone.now()
+    job = add_job(
+        status,
+        run_after=due,
+        started_at=started and due + timedelta(seconds=started),
+    )
+
+    text = page(chief, job)
+
+    assert {name for name in ("Not before", "Next attempt") if name in text} == (
+        {words} if words else set()
+    )
+
+
+def test_instants_are_written_in_one_way_and_the_zone_stands_once(
+    chief: Client, settings: Any
+):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    moment = datetime(2030, 1, 2, 18, 4, 5, tzinfo=UTC)
+    job = add_job(enqueued_at=moment, expires_at=moment)
+
+    text = page(chief, job)
+
+    assert text.count("Thu 3 Jan 2030 03:04:05") == 2
+    assert text.count("Asia/Tokyo") == 1
+
+
+@pytest.mark.parametrize("status", ["scheduled", "blocked", "ready", "running"])
+def test_the_page_of_an_unfinished_job_refreshes_itself(chief: Client, status: str):
+    job = add_job(status)
+
+    shown = html(chief, job)
+
+    assert f'data-url="{url("job_change", job.pk)}"' in shown
+    assert "live.js" in shown
+
+
+@pytest.mark.parametrize("status", ["successful", "failed", "cancelled"])
+def test_the_page_of_a_finished_job_does_not(chief: Client, status: str):
+    shown = html(chief, add_job(status))
+
+    assert "data-url" not in shown
+    assert "live.js" not in shown
 
 
 def test_a_worker_without_a_row_is_named_without_a_link(chief: Client):

@@ -28,6 +28,37 @@ def test_a_queue_is_listed_as_soon_as_it_has_jobs(chief: Client):
     assert "mail open 2 0 1 0 5 min" in text
 
 
+@pytest.mark.parametrize("name", ["dashboard", "queue_changelist"])
+def test_queues_are_listed_before_a_job_waits_in_them(
+    chief: Client, settings: Any, name: str
+):
+    settings.TASKS = {
+        "default": {**settings.TASKS["default"], "QUEUES": ["default", "reports"]},
+        "elsewhere": {
+            "BACKEND": "django_workers.backend.ImmediateBackend",
+            "QUEUES": ["nowhere"],
+        },
+    }
+    settings.DJANGO_WORKERS = {"QUEUES": ["urgent"]}
+    add_job("successful", queue="default")
+
+    listed = {queue["name"] for queue in chief.get(url(name)).context["queues"]}
+
+    # Of a task in tests.tasks, of the backend, of the settings.
+    assert {"default", "reports", "urgent"} <= listed
+    assert "nowhere" not in listed
+    assert not Queue.objects.exists()
+
+
+def test_a_queue_is_paused_before_a_job_waits_in_it(chief: Client, settings: Any):
+    settings.DJANGO_WORKERS = {"QUEUES": ["urgent"]}
+
+    assert chief.get(url("queue_change", "urgent")).status_code == 200
+    chief.post(url("queue_pause", "urgent"))
+
+    assert is_paused("urgent")
+
+
 def test_a_pause_says_by_whom_until_when_and_why(chief: Client):
     until = timezone.now() + timedelta(hours=2)
     Queue.objects.create(
@@ -65,6 +96,16 @@ def test_one_queue_is_paused_and_resumed(chief: Client):
     assert not is_paused("mail")
     assert messages_of(response) == ["The queue mail is open again."]
     assert LogEntry.objects.count() == 2
+
+
+def test_the_end_of_a_pause_is_asked_for_in_a_zone_that_is_named(
+    chief: Client, settings: Any
+):
+    settings.TIME_ZONE = "Asia/Tokyo"
+
+    for page in (url("queue_changelist"), url("queue_change", "default")):
+        text = text_of(chief.get(page))
+        assert "Time zone: Asia/Tokyo. Empty: until somebody resumes it." in text
 
 
 def test_what_changes_nothing_is_said_and_not_logged(chief: Client):

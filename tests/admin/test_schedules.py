@@ -126,6 +126,23 @@ def test_a_priority_is_a_number_or_a_level(
     assert Schedule.objects.get().priority == number
 
 
+@pytest.mark.parametrize("changes", [{"cron": ""}, {"interval": "60"}])
+def test_a_missing_choice_of_timing_is_told_once_in_plain_words(
+    chief: Client, changes: dict[str, Any]
+):
+    response = chief.post(url("schedule_add"), form(timezone="", **changes))
+
+    assert list(response.context["adminform"].form.errors.values()) == [
+        ["Give either a cron expression or an interval."]
+    ]
+
+
+def test_an_argument_that_does_not_fit_is_told_at_its_own_field(chief: Client):
+    response = chief.post(url("schedule_add"), form(kwargs='{"fast": 1}'))
+
+    assert list(response.context["adminform"].form.errors) == ["kwargs"]
+
+
 def test_a_stored_task_that_is_gone_is_not_lost_by_editing(chief: Client):
     schedule = add_schedule(task="gone:task", args=[])
     page = chief.get(url("schedule_change", schedule.pk)).content.decode()
@@ -248,6 +265,15 @@ def test_the_page_shows_the_next_five_runs_on_the_clock_of_its_zone(chief: Clien
     assert upcoming == sorted(set(upcoming))
     assert "Asia/Tokyo" in text_of(page)
     assert text_of(page).count("09:15:00") == 5
+
+
+def test_the_last_run_is_on_the_same_clock_as_the_next_ones(chief: Client):
+    fired = datetime(2030, 1, 2, 18, 4, 5, tzinfo=UTC)
+    schedule = add_schedule(timezone="Asia/Tokyo", last_fire_at=fired)
+
+    text = text_of(chief.get(url("schedule_change", schedule.pk)))
+
+    assert "Last run: Thu 3 Jan 2030 03:04:05" in text
 
 
 def test_a_row_that_cannot_fire_has_a_page_all_the_same(chief: Client):

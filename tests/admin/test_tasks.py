@@ -10,8 +10,8 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from django_workers import exponential, task
-from django_workers.models import Job
+from django_workers import control, exponential, task
+from django_workers.models import Job, Queue
 from tests.admin.conftest import LogIn
 from tests.admin.pages import messages_of, text_of, url
 from tests.admin.rows import TASK, add_job, add_rollup, add_schedule
@@ -35,6 +35,11 @@ def deliver(parcel: int, *, express: bool = False) -> None:
 @task(name="admin:looks", takes_context=True)
 def looks(context: Any, word: str) -> None:
     """Know the context."""
+
+
+@task(name="admin:label")
+def label(*, text: str) -> None:
+    """Have one parameter, which only its name can give."""
 
 
 def enqueue(client: Client, name: str = "admin:deliver", **data: Any) -> Any:
@@ -66,6 +71,16 @@ def test_it_tells_how_the_last_hour_went(chief: Client):
     assert (row.successful, row.failed, row.mean) == (8, 2, 0.4)
 
 
+def test_a_page_does_not_mistake_attempts_for_jobs(chief: Client):
+    add_rollup(task="admin:deliver", count=1)
+    add_rollup(task="admin:deliver", outcome="failed", count=2)
+
+    text = text_of(chief.get(url("task_change", "admin:deliver")))
+
+    assert "Last hour attempts: 1 succeeded, 2 failed" in text
+    assert "Jobs that failed last None." in text
+
+
 def test_it_links_to_the_last_failure(chief: Client):
     now = timezone.now()
     add_job("failed", task="admin:deliver", finished_at=now - timedelta(hours=2))
@@ -89,7 +104,7 @@ def test_a_page_tells_the_whole_policy(chief: Client):
         "admin: old-deliver",
         "eu",
         "At 02:30 every day",
-        "Exponential",
+        "Pause between exponential from 2 s, at most 1 min, with jitter",
     ):
         assert words in text, words
 
@@ -159,6 +174,40 @@ def test_what_cannot_be_enqueued_is_said_and_nothing_stored(
     assert not LogEntry.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"args": "[1, 2]"}, "args"),
+        ({"args": "[]", "kwargs": '{"express": true}'}, "args"),
+        ({"args": "[1]", "kwargs": '{"fast": 1}'}, "kwargs"),
+        ({"args": "[1]", "kwargs": '{"parcel": 1}'}, "kwargs"),
+    ],
+)
+def test_what_does_not_fit_is_told_at_its_own_field(
+    chief: Client, data: dict[str, str], field: str
+):
+    assert list(enqueue(chief, **data).context["form"].errors) == [field]
+
+
+def test_a_missing_argument_that_has_only_a_name_is_told_there(chief: Client):
+    response = enqueue(chief, "admin:label")
+
+    assert list(response.context["form"].errors) == ["kwargs"]
+
+
+def test_it_says_that_the_job_waits_in_a_paused_queue(chief: Client):
+    control.pause("parcels", by="ada")
+
+    told = messages_of(enqueue(chief, args="[7]"))
+    elsewhere = messages_of(enqueue(chief, args="[7]", queue="slow"))
+
+    Queue.objects.update(paused_until=timezone.now() - timedelta(seconds=1))
+    over = messages_of(enqueue(chief, args="[7]"))
+
+    assert "The queue parcels is paused: the job waits there." in told
+    assert [len(elsewhere), len(over)] == [1, 1]
+
+
 @pytest.mark.parametrize("name", ["os.system", "subprocess.run", "nobody:knows"])
 def test_only_declared_tasks_are_enqueued(chief: Client, name: str):
     assert enqueue(chief, name, args='["true"]').status_code == 404
@@ -184,8 +233,16 @@ def test_enqueueing_needs_a_post_with_its_token(chief: Client):
     careful = Client(enforce_csrf_checks=True)
     careful.cookies = chief.cookies
 
-    assert chief.get(url("task_enqueue", "admin:deliver")).status_code == 405
+    assert chief.put(url("task_enqueue", "admin:deliver")).status_code == 405
     assert enqueue(careful, args="[7]").status_code == 403
+    assert not Job.objects.exists()
+
+
+def test_the_address_of_the_form_leads_to_the_page_of_the_task(chief: Client):
+    response = chief.get(url("task_enqueue", "admin:deliver"))
+
+    assert response.status_code == 302
+    assert response.headers["Location"] == url("task_change", "admin:deliver")
     assert not Job.objects.exists()
 
 

@@ -207,6 +207,23 @@ def test_a_reason_can_be_given_for_a_cancel(chief: Client):
     assert "ordered twice" in job.reason
 
 
+@pytest.mark.parametrize(
+    ("status", "logged"),
+    [
+        ("ready", "Cancelled: ordered twice"),
+        ("running", "Asked to stop: ordered twice"),
+    ],
+)
+def test_the_reason_of_a_cancel_is_kept_in_the_history(
+    chief: Client, status: str, logged: str
+):
+    job = add_job(status)
+
+    chief.post(url("job_cancel", job.pk), {"reason": "ordered twice"})
+
+    assert logged in text_of(chief.get(url("job_history", job.pk)))
+
+
 def test_it_goes_back_to_the_page_of_the_form(chief: Client):
     job = add_job("failed")
 
@@ -273,8 +290,8 @@ def bulk(client: Client, verb: str, query: str = "", **options: Any) -> Any:
     return client.get(f"{url('job_bulk')}?{query}&verb={verb}", **options)
 
 
-def confirm(client: Client, verb: str, query: str = "") -> Any:
-    return client.post(f"{url('job_bulk')}?{query}&verb={verb}", follow=True)
+def confirm(client: Client, verb: str, query: str = "", **data: str) -> Any:
+    return client.post(f"{url('job_bulk')}?{query}&verb={verb}", data, follow=True)
 
 
 def test_the_list_offers_the_verbs_for_all_that_matches(log_in: LogIn):
@@ -309,6 +326,20 @@ def test_it_acts_on_all_that_matches_and_nothing_else(chief: Client):
     assert [status_of(other), status_of(done)] == ["failed", "successful"]
     assert response.redirect_chain[-1][0].endswith("?queue=mail")
     assert LogEntry.objects.count() == 3
+
+
+def test_a_reason_can_be_given_for_all_that_matches(chief: Client):
+    job = add_job(queue="mail")
+
+    page = bulk(chief, "cancel", "queue=mail").content.decode()
+    confirm(chief, "cancel", "queue=mail", reason="ordered twice")
+
+    job.refresh_from_db()
+    assert 'name="reason"' in page
+    assert "Cancel these jobs" in page
+    assert job.reason == "ordered twice (by chief)"
+    assert LogEntry.objects.get().change_message == "Cancelled: ordered twice"
+    assert 'name="reason"' not in bulk(chief, "retry").content.decode()
 
 
 def test_it_acts_on_so_many_at_once(chief: Client, monkeypatch: pytest.MonkeyPatch):

@@ -37,6 +37,26 @@ def test_the_list_tells_load_heartbeat_queues_and_end(chief: Client):
     assert "0.1.0" in text
 
 
+def test_a_narrow_screen_names_what_the_values_are(chief: Client):
+    add_worker()
+
+    html = chief.get(url("workersession_changelist")).content.decode()
+
+    for name in ("host", "process id", "version"):
+        assert f'<span class="dw-label">{name}</span>' in html, name
+
+
+def test_a_search_is_for_what_the_page_shows(chief: Client):
+    add_worker(host="eu-1", cluster="atlantis")
+
+    def found(term: str) -> int:
+        page = chief.get(url("workersession_changelist"), {"q": term})
+        assert "cluster" not in text_of(page)
+        return len(page.context["cl"].result_list)
+
+    assert [found("eu-1"), found("atlantis")] == [1, 0]
+
+
 def test_one_that_fell_silent_is_marked(chief: Client):
     add_worker()
     silent = add_silent()

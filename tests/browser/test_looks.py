@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from django_workers.models import Job
+from tests.admin.rows import add_job, add_worker
 from tests.admin.test_security import every_page
 from tests.support import wait_until
 
@@ -104,6 +106,42 @@ def test_every_page_is_allowed_readable_and_reachable(visit: Any, view: str):
         assert page.evaluate(UNNAMED) == [], name
         assert page.evaluate(UNSEEN) == [], name
         assert visitor.complaints == [], name
+
+
+# A list that is wider than its place is cut off at the right.
+CUT_OFF = """() => {
+  const list = document.querySelector('#result_list');
+  return list.offsetWidth > list.parentElement.clientWidth;
+}"""
+
+
+@pytest.mark.parametrize("name", ["job", "workersession"])
+def test_long_texts_do_not_cut_off_the_columns_of_a_list(visit: Any, name: str):
+    long = "the database went away for longer than the lease allows, and nobody knew"
+    host = "web-3-host.example.internal"
+    add_worker(worker_id=f"{host}-21877", host=host, queues=["default", "mail"])
+    add_worker(state="stopped", stopped_at=timezone.now(), stop_reason=long)
+    add_job("failed", task="shop.orders.send_confirmation_mail", reason=long)
+    visitor = visit()
+
+    visitor.go(f"/admin/django_workers/{name}/")
+
+    assert not visitor.page.evaluate(CUT_OFF)
+
+
+def test_fields_have_the_ground_of_the_page_in_the_dark(visit: Any):
+    visitor = visit(color_scheme="dark")
+    ground = "it => getComputedStyle(it).backgroundColor"
+    for address, field in (
+        ("/admin/django_workers/job/", "#searchbar"),
+        ("/admin/django_workers/queue/default/change/", "#id_until"),
+    ):
+        visitor.go(address)
+        page = visitor.page
+
+        assert page.eval_on_selector(field, ground) == page.eval_on_selector(
+            "body", ground
+        )
 
 
 def test_the_switch_of_the_admin_works_on_our_pages(visit: Any):

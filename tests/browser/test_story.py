@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from django_workers import control
 from django_workers.models import Job
@@ -66,7 +67,7 @@ def test_the_dashboard_shows_a_failure_by_itself_and_retries_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("django_workers.admin.dashboard.REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
     operator = visit()
     operator.go("/admin/django_workers/")
     figure = operator.page.locator
@@ -96,6 +97,7 @@ def test_jobs_are_chosen_and_acted_upon_in_the_list(visit: Any):
 
     assert page.url.endswith("?status=failed")
     assert "2 jobs will run again" in page.inner_text(".messagelist")
+    page.wait_for_load_state()
     assert page.locator("#result_list tbody tr").count() == 1
     page.click("text=Retry…")
     assert "Jobs it changes" in page.inner_text("#content")
@@ -141,7 +143,7 @@ def test_everything_works_without_javascript(visit: Any):
 def test_the_live_part_waits_while_somebody_works_in_it(
     visit: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("django_workers.admin.dashboard.REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
     add_job("failed")
     operator = visit()
     operator.go("/admin/django_workers/")
@@ -161,7 +163,7 @@ def test_the_live_part_waits_while_somebody_works_in_it(
 def test_the_live_part_can_be_paused_and_keeps_what_is_open(
     visit: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("django_workers.admin.dashboard.REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
     operator = visit()
     operator.go("/admin/django_workers/")
     page = operator.page
@@ -183,10 +185,40 @@ def test_the_live_part_can_be_paused_and_keeps_what_is_open(
     page.locator("[data-figure=failed] >> text=/^2$/").wait_for()
 
 
+def test_the_page_of_a_job_refreshes_itself_until_it_has_ended(
+    visit: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
+    job = add_job("running")
+    operator = visit()
+    operator.go(f"/admin/django_workers/job/{job.pk}/change/")
+    page = operator.page
+    pill = page.locator(".dw-head-line .dw-pill").first
+
+    # What is filled in is not taken away.
+    page.fill("#dw-reason", "ordered twice")
+    page.evaluate("document.activeElement.blur()")
+    page.locator("#dw-refresh-state >> text=/Waits while/").wait_for()
+    control.cancel(job.pk)
+    assert pill.inner_text() == "running"
+    page.fill("#dw-reason", "")
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".dw-head-line .dw-pill >> text=stopping").wait_for()
+
+    now = timezone.now()
+    Job.objects.update(status="cancelled", session=None, finished_at=now)
+    page.locator(".dw-head-line .dw-pill >> text=cancelled").wait_for()
+    assert not page.is_visible("#dw-refresh")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.wait_for_timeout(600)
+    assert requests == []
+
+
 def test_it_tries_again_later_when_no_answer_comes(
     visit: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("django_workers.admin.dashboard.REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
     operator = visit()
     operator.go("/admin/django_workers/")
     page = operator.page
@@ -203,7 +235,7 @@ def test_it_tries_again_later_when_no_answer_comes(
 def test_it_says_when_the_session_has_ended(
     visit: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("django_workers.admin.dashboard.REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr("django_workers.admin.site.REFRESH_SECONDS", 0.2)
     operator = visit()
     operator.go("/admin/django_workers/")
 

@@ -140,7 +140,8 @@ def test_a_running_task_that_looks_may_end_by_itself(worker, tmp_path):
     }
 
     job = ended(result)
-    assert (job.status, job.reason) == ("cancelled", "tidied up")
+    assert job.status == "cancelled"
+    assert job.reason == "tidied up; asked to stop: changed my mind"
     assert (job.attempts, outcomes_of(job)) == (0, ["cancelled"])
 
 
@@ -210,6 +211,27 @@ def test_a_job_asked_to_cancel_is_not_tried_again(worker, tmp_path):
 
     assert ended(result).status == "cancelled"
     assert lines(path) == ["began"]
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "reason"),
+    [
+        (tasks.until_cancelled, [], "tidied up; asked to stop: {asked}"),
+        (tasks.clean_up_when_told, [0], "{asked}"),
+    ],
+    ids=["own words", "no words"],
+)
+def test_who_asked_a_job_to_stop_finds_their_reason(
+    worker, tmp_path, task, args, reason
+):
+    path = tmp_path / "began"
+    result = task.enqueue(str(path), *args)
+    wait_for_lines(path, 1)
+
+    control.cancel(result.id, reason="ordered twice " * 20, by="ada")
+
+    asked = "ordered twice " * 20 + " (by ada)"
+    assert ended(result).reason == reason.format(asked=asked)
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_never_runs(worker, tmp_path):

@@ -1,8 +1,9 @@
-// Keeps the dashboard fresh. The page is whole without it.
+// Keeps the dashboard, or the page of an unfinished job, fresh. Both are whole without it.
 //
 // Every few seconds the part that changes is fetched and put in place. It waits while
-// the tab is hidden, while somebody works inside that part (focus, a selection, an open
-// menu), and longer after each answer that did not come.
+// the tab is hidden, while somebody works inside that part (focus, a selection, a field
+// that was filled in), and longer after each answer that did not come. It stops once
+// that part asks for no more.
 
 const live = document.getElementById("dw-live");
 const line = document.getElementById("dw-refresh");
@@ -13,6 +14,7 @@ const LONGEST_SECONDS = 120;
 const every = Number(live.dataset.seconds);
 let wait = every;
 let paused = false;
+let over = false;
 let timer = 0;
 
 function say(word, seconds) {
@@ -22,8 +24,17 @@ function say(word, seconds) {
   }
 }
 
+function isFilledIn(field) {
+  return field.type === "checkbox"
+    ? field.checked !== field.defaultChecked
+    : field.value !== field.defaultValue;
+}
+
 function isBusy() {
   if (live.contains(document.activeElement)) {
+    return true;
+  }
+  if ([...live.querySelectorAll("input:not([type=hidden])")].some(isFilledIn)) {
     return true;
   }
   const selection = document.getSelection();
@@ -34,15 +45,21 @@ function isBusy() {
 
 function plan(seconds) {
   clearTimeout(timer);
-  if (!paused && !document.hidden) {
+  if (!paused && !over && !document.hidden) {
     timer = setTimeout(refresh, seconds * 1000);
   }
 }
 
 function replace(html) {
-  const fresh = new DOMParser().parseFromString(html, "text/html").body;
-  for (const old of live.querySelectorAll("details[open][id]")) {
-    fresh.querySelector(`#${old.id}`)?.setAttribute("open", "");
+  const body = new DOMParser().parseFromString(html, "text/html").body;
+  // The answer is that part alone, or the whole page with it.
+  const fresh = body.querySelector("#dw-live") ?? body;
+  for (const old of live.querySelectorAll("details[id]")) {
+    fresh.querySelector(`#${old.id}`)?.toggleAttribute("open", old.open);
+  }
+  if (fresh !== body && !fresh.dataset.url) {
+    over = true;
+    line.hidden = true;
   }
   live.replaceChildren(...fresh.childNodes);
 }
@@ -95,7 +112,7 @@ toggle.addEventListener("click", () => {
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
-  if (!document.hidden && !paused) {
+  if (!document.hidden && !paused && !over) {
     refresh();
   }
 });
