@@ -19,7 +19,7 @@ from django_workers.conf import RuntimeSettings, build_settings
 from django_workers.models import Job
 from django_workers.schedules.declarations import KEYS, declaration_from
 from django_workers.task import registry
-from tests.docs.pages import page, pages
+from tests.docs.pages import literal, page, pages
 from tests.support import ROOT
 
 RUNNABLE = [
@@ -171,6 +171,18 @@ def test_the_settings_that_are_shown_are_settings():
                 made: dict[str, Any] = {}
                 exec(snippet.code, made)
                 build_settings(made["DJANGO_WORKERS"])
+
+
+def test_the_queues_that_examples_name_are_listed_beside_them():
+    """A backend without `QUEUES` refuses all but `default`."""
+    found: dict[str, set[str]] = {}
+    for each in pages():
+        code = "".join(s.code for s in each.snippets if s.language == "python")
+        named = set(re.findall(r'(?:queue_name=|"queue": )"(\w+)"', code))
+        listed = re.search(r'"QUEUES": (\[.*?\])', code)
+        found[each.name] = named - set(literal(listed[1]) if listed else ["default"])
+
+    assert {name: queues for name, queues in found.items() if queues} == {}
 
 
 def test_whoever_kills_waits_longer_than_a_drain():
