@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import django
 import pytest
 
 from tests.docs.pages import Snippet, page
@@ -52,6 +53,8 @@ class Reader:
             self.append(self.folder / target, snippet.code)
         elif word == "run":
             self.run(snippet)
+        elif word == "worker" and snippet.language == "text":
+            self.read_worker(snippet)
         elif word == "worker":
             self.start_worker(snippet)
         elif word == "wait":
@@ -71,7 +74,18 @@ class Reader:
                 deadline=30,
                 message=worker.output,
             )
-            assert f"{path} has changed: restarting" in worker.output()
+
+    def read_worker(self, snippet: Snippet) -> None:
+        """Look for these lines, one below the other, in what the worker has printed."""
+        if "Task id=" in snippet.code and django.VERSION < (6, 0):
+            return  # as the page says
+        worker = self.worker
+        assert worker is not None
+        wait_until(
+            lambda: pattern_of(snippet.code).search(worker.output()),
+            deadline=20,
+            message=worker.output,
+        )
 
     def run(self, snippet: Snippet) -> str:
         """Run the commands of a console; what they print is what stands there."""
@@ -100,12 +114,13 @@ class Reader:
             self.words_of(command),
             cwd=self.folder,
             env=self.environment | self.variables_of(command),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # as on a terminal
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout
         return done.stdout
 
     @staticmethod
@@ -171,8 +186,11 @@ def is_variable(word: str) -> bool:
 
 def matches(printed: str, shown: str) -> bool:
     """Compare an output with what a page shows; three dots stand for anything."""
-    pattern = ".*".join(re.escape(part) for part in shown.strip().split("..."))
-    return re.fullmatch(pattern, printed.strip()) is not None
+    return pattern_of(shown).fullmatch(printed.strip()) is not None
+
+
+def pattern_of(shown: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, shown.strip().split("..."))))
 
 
 @pytest.fixture
