@@ -29,6 +29,7 @@ from ..tables import (
     job_dict,
     job_page,
     job_row,
+    pause_text,
     table,
     task_row,
 )
@@ -129,11 +130,16 @@ class Command(BaseCommand):
                 "load": f"{row['running']}/{row['slots']}",
                 "heartbeat": f"{duration(row['heartbeat_age'])} ago",
                 "state": "stale" if row["stale"] else row["state"],
+                "queues": row["queues"] or "all",
             }
             for row in alive
         ]
         queues = [
-            {**row, "oldest_waiting": duration(row["oldest_waiting"])}
+            {
+                **row,
+                "oldest_waiting": duration(row["oldest_waiting"]),
+                "paused": pause_text(row),
+            }
             for row in values["queues"]
         ]
         text = "\n\n".join(
@@ -169,7 +175,7 @@ class Command(BaseCommand):
     def _jobs(self, options: dict[str, Any]) -> bool:
         rows = [job_row(job) for job in self._filtered(options)]
         columns = tuple(rows[0]) if rows else ()
-        self._print(options, rows, self._table(rows, columns) or "No such job.")
+        self._print(options, rows, self._table(rows, columns) or "No job matches.")
         return True
 
     def _show(self, options: dict[str, Any]) -> bool:
@@ -206,7 +212,10 @@ class Command(BaseCommand):
     def _tasks(self, options: dict[str, Any]) -> bool:
         rows = [task_row(task) for task in list_tasks()]
         columns = ("name", "queue", "priority", "max_attempts", "timeout", "schedule")
-        self._print(options, rows, self._table(rows, columns) or "No task is declared.")
+        shown = [{**row, "timeout": duration(row["timeout"])} for row in rows]
+        self._print(
+            options, rows, self._table(shown, columns) or "No task is declared."
+        )
         return True
 
     def _schedules(self, options: dict[str, Any]) -> bool:
