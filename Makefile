@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ##@ Try it
 
 .PHONY: demo
-demo: $(EXAMPLE) ## Example site with sample data and a worker, until Ctrl+C
+demo: $(EXAMPLE) .env ## Example site with sample data and a worker, until Ctrl+C
 	@$(PYTHON) -m example_project.demo
 
 .PHONY: serve

@@ -19,14 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "django_workers"
 
 SETTINGS = f"""
-import django
 SECRET_KEY = "only-for-this-check"
 USE_TZ = True
 SQLITE = {{"ENGINE": "django.db.backends.sqlite3", "NAME": "check.sqlite3"}}
 DATABASES = {{"default": SQLITE}}
 INSTALLED_APPS = ["{PACKAGE}"]
-if django.VERSION < (6, 0):
-    INSTALLED_APPS += ["django_tasks"]
 TASKS = {{"default": {{"BACKEND": "{PACKAGE}.backend.DatabaseBackend"}}}}
 """
 

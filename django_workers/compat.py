@@ -69,7 +69,7 @@ else:
 
         raise ConfigurationError(
             "django_workers on Django 5.2 needs the package django-tasks: "
-            "python -m pip install 'dj-workers[django52]'"
+            "python -m pip install django-tasks"
         ) from error
     try:
         from django_tasks.exceptions import InvalidTask, InvalidTaskBackend

@@ -36,9 +36,6 @@ INSTALLED_APPS = [
     "django_workers",
     "example_project.atlas",
 ]
-if django.VERSION < (6, 0):
-    # Before Django 6.0 the task framework is a package of its own.
-    INSTALLED_APPS += ["django_tasks"]
 
 # Databases
 

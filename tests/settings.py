@@ -70,9 +70,6 @@ INSTALLED_APPS = [
     "django_workers",
     "tests",
 ]
-if django.VERSION < (6, 0):
-    # Before Django 6.0 the framework is the backport.
-    INSTALLED_APPS += ["django_tasks"]
 
 TASKS = {
     "default": {"BACKEND": "django_workers.backend.DatabaseBackend", "QUEUES": []},

@@ -416,7 +416,7 @@ def test_w002_psycopg2(monkeypatch: pytest.MonkeyPatch):
     messages = check_databases()
 
     assert ids(messages) == ["W002"]
-    assert "dj-workers[postgres]" in str(messages[0].hint)
+    assert "psycopg[binary]" in str(messages[0].hint)
 
 
 @pytest.mark.parametrize(

@@ -111,16 +111,21 @@ def test_a_warning_is_an_error():
 
 
 def test_no_file_tells_to_install_somebody_elses_package():
-    """The distribution named django-workers is another project."""
+    """The name django-workers is another project's, and ours is on no index."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    wrong = re.compile(r"pip install [^\n]*\bdjango[-_]workers\b")
+    wrong = re.compile(
+        r"pip install [^\n]*\bdjango[-_]workers\b"
+        r"|pip install ['\"]?dj-workers\b(?![^\n]* @ file:)"
+    )
 
     sinners = [
         name
         for name in tracked.stdout.split("\0")
-        if name.endswith((".md", ".py", ".html", ".txt", ".toml", ".yaml", ".yml"))
+        if name.endswith(
+            (".md", ".py", ".html", ".txt", ".toml", ".yaml", ".yml", ".example")
+        )
         and (ROOT / name).exists()
         and wrong.search((ROOT / name).read_text())
     ]

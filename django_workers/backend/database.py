@@ -24,6 +24,7 @@ from .preparing import Prepared, pairs_of, prepare_call
 from .reading import result_of
 from .rebuilding import adopted
 from .rules import PolicyRules
+from .signature import check_call
 from .waiting import wait_beside
 
 if TYPE_CHECKING:
@@ -96,9 +97,11 @@ class DatabaseBackend(PolicyRules):
         """
         ours: Task[Any, Any] = task if isinstance(task, Task) else adopted(task)
         self.validate_task(ours)
-        return prepare_call(
+        prepared = prepare_call(
             ours, args, kwargs, backend=self.alias, options=self.settings, path=path
         )
+        check_call(ours, args, kwargs, path=path)
+        return prepared
 
     def store(self, prepared: Prepared) -> JobResult[Any, Any]:
         """Store one prepared job; return its result."""

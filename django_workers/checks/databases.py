@@ -121,7 +121,7 @@ def _check_driver(alias: str) -> Iterator[CheckMessage]:
             f"The queue's database {alias!r} is used through psycopg2.",
             hint=(
                 "Workers poll and claim more slowly with it. Install psycopg 3: "
-                "python -m pip install 'dj-workers[postgres]'"
+                "python -m pip install 'psycopg[binary]'"
             ),
             id="django_workers.W002",
         )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
+from ..conf import runtime_settings
 from ..models import Job
 from ..task import Task
 
@@ -80,16 +81,31 @@ def job_row(job: Job) -> dict[str, Any]:
 
 
 def task_row(task: Task[Any, Any]) -> dict[str, Any]:
-    """One declared task as a line of a list."""
+    """One declared task as a line of a list, with the defaults it leaves to others."""
+    options = getattr(task.get_backend(), "settings", None)
+    timeout = task.timeout
+    if timeout is None:
+        timeout = getattr(options, "TIMEOUT", None)
+    if timeout is None:
+        timeout = runtime_settings().timeout
     return {
         "name": task.key,
         "queue": task.queue_name,
         "priority": task.priority,
-        "max_attempts": task.max_attempts,
-        "timeout": task.timeout,
+        "max_attempts": task.max_attempts or getattr(options, "MAX_ATTEMPTS", 1),
+        "timeout": timeout,
         "schedule": task.schedule.describe() if task.schedule else None,
         "aliases": list(task.aliases),
     }
+
+
+def pause_text(queue: Mapping[str, Any]) -> str:
+    """Say whether a queue is paused, until when and why."""
+    if not queue["paused"]:
+        return "no"
+    until, reason = queue["paused_until"], _shortened(queue["pause_reason"])
+    text = f"until {_cell(until)}" if until else "yes"
+    return f"{text}: {reason}" if reason else text
 
 
 def job_dict(job: Job) -> dict[str, Any]:
@@ -111,8 +127,10 @@ def job_dict(job: Job) -> dict[str, Any]:
 
 def health_page(values: Mapping[str, Any], *, paint: Paint = plain) -> str:
     """Show what health() says, for people."""
+    last = values["last_job_completed"]
     shown = {
         **values,
+        "last_job_completed": last and datetime.fromisoformat(last),
         "uptime": duration(values["uptime"]),
         "failure_rate": f"{values['failure_rate']:.1%}",
     }

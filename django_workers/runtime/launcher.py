@@ -353,6 +353,7 @@ class Launcher:
         changed = self._watch()
         if changed:
             self.changed = changed
+            say(f"{changed} has changed: restarting")
             self._draining = True
             self._tell(wire.DRAIN, f"{changed} has changed")
 

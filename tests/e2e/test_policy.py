@@ -282,7 +282,12 @@ def test_a_message_is_kept_as_far_as_a_database_can():
 
 @pytest.mark.parametrize("task", [tasks.add, tasks.add_async])
 def test_arguments_that_do_not_fit_are_not_tried_again(task):
-    job = ended(task.using(max_attempts=5).enqueue(1))
+    # As a release stores them whose function took one argument.
+    result = task.using(max_attempts=5, run_after=timedelta(hours=1)).enqueue(1, 2)
+    Job.objects.filter(id=result.id).update(args=[1])
+    control.run_now(result.id)
+
+    job = ended(result)
 
     assert (job.status, job.attempts) == ("failed", 1)
     assert "missing 1 required positional argument" in job.reason

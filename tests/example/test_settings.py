@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def test_without_a_word_the_site_is_safe_and_asks_for_a_key(clone):
     assert refused.returncode != 0
     assert "SECRET_KEY" in refused.stderr
     assert shown(clone, "s.DEBUG", SECRET_KEY="k" * 50) is False
+
+
+def test_the_demo_leaves_settings_for_the_commands_beside_it(clone):
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, clone)
+    planned = subprocess.run(
+        ["make", "--dry-run", "demo"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    shutil.copy(clone / ".env.example", clone / ".env")
+
+    assert "cp .env.example .env" in planned
+    assert manage(clone, "check").returncode == 0
 
 
 def test_the_defaults_are_an_sqlite_file_five_jobs_and_five_minutes(clone):

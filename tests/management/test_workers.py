@@ -1,16 +1,25 @@
 import json
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.utils import timezone
 
+from django_workers import control
 from django_workers.management.arguments import EXIT_CODES
 from django_workers.management.commands.workers import Command as WorkersCommand
 from django_workers.management.tables import duration, table
-from django_workers.models import Attempt, Job, JobStatus, Queue, Schedule
+from django_workers.models import (
+    Attempt,
+    Job,
+    JobStatus,
+    Queue,
+    Schedule,
+    WorkerSession,
+)
 from tests import tasks
 
 pytestmark = pytest.mark.django_db
@@ -39,8 +48,6 @@ def as_json(output: tuple[str, int]) -> Any:
 
 def end(job_id: str, status: JobStatus) -> None:
     """Put a job where a worker would have put it."""
-    from django.utils import timezone
-
     Job.objects.filter(id=job_id).update(status=status, finished_at=timezone.now())
 
 
@@ -90,8 +97,6 @@ def test_a_limit_below_one_is_refused(workers):
 
 
 def test_show_tells_the_attempts_with_their_tracebacks(workers):
-    from django.utils import timezone
-
     result = tasks.add.enqueue(1, b=2)
     Attempt.objects.create(
         job_id=uuid.UUID(result.id),
@@ -500,3 +505,61 @@ def test_what_matters_has_its_colour(capsys):
 
     call_command("workers", "jobs", no_color=True)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_tasks_shows_the_defaults_that_count(workers, settings):
+    settings.DJANGO_WORKERS = {"TIMEOUT": 90}
+    rows = as_json(workers("tasks", "--format", "json"))
+    (row,) = [row for row in rows if row["name"] == "tests.tasks.noop"]
+    (line,) = [
+        line
+        for line in workers("tasks")[0].splitlines()
+        if line.startswith("tests.tasks.noop ")
+    ]
+
+    assert (row["max_attempts"], row["timeout"]) == (1, 90)
+    assert line.split()[-5:] == ["0", "1", "1.5", "min", "-"]
+
+
+def test_status_says_which_queues_a_worker_serves_and_why_one_is_paused(workers):
+    started_at = timezone.now()
+    WorkerSession.objects.create(
+        id=uuid.uuid4(),
+        worker_id="web1",
+        host="web1",
+        pid=1,
+        slots=5,
+        started_at=started_at,
+        heartbeat_at=started_at,
+        lease_until=started_at + timedelta(hours=1),
+    )
+    until = datetime(2031, 1, 1, 12, tzinfo=UTC)
+    control.pause("mail", reason="provider is down", until=until)
+    control.pause("imports")
+
+    lines = [line.split() for line in workers("status")[0].splitlines()]
+
+    (worker,) = [words for words in lines if words[:1] == ["web1"]]
+    (mail,) = [words for words in lines if words[:1] == ["mail"]]
+    (imports,) = [words for words in lines if words[:1] == ["imports"]]
+    assert worker[-1] == "all"
+    end = f"{timezone.localtime(until):%Y-%m-%d %H:%M:%S}"
+    assert " ".join(mail).endswith(f"until {end}: provider is down")
+    assert imports[-1] == "yes"
+
+
+def test_health_writes_its_moment_as_the_other_verbs_do(workers):
+    moment = datetime(2026, 11, 30, 21, 9, 19, 834000, tzinfo=UTC)
+    job_id = tasks.noop.enqueue().id
+    Job.objects.filter(id=job_id).update(status="successful", finished_at=moment)
+
+    said, _ = workers("health")
+
+    assert f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}\n" in said
+    assert as_json(workers("health", "--format", "json"))["last_job_completed"] == (
+        moment.isoformat()
+    )
+
+
+def test_a_list_without_jobs_says_that_none_matches(workers):
+    assert workers("jobs")[0] == "No job matches.\n"

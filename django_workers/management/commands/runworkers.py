@@ -104,7 +104,6 @@ class Command(BaseCommand):
         launcher = self._launcher(using, runtime, options, reloads=reloads)
         code = launcher.run()
         if launcher.changed:
-            say(f"{launcher.changed} has changed: restarting")
             restart()
         if code:
             sys.exit(code)

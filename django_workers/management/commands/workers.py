@@ -31,6 +31,7 @@ from ..tables import (
     job_dict,
     job_page,
     job_row,
+    pause_text,
     table,
     task_row,
 )
@@ -141,11 +142,16 @@ class Command(BaseCommand):
                 "load": f"{row['running']}/{row['slots']}",
                 "heartbeat": f"{duration(row['heartbeat_age'])} ago",
                 "state": "stale" if row["stale"] else row["state"],
+                "queues": row["queues"] or "all",
             }
             for row in alive
         ]
         queues = [
-            {**row, "oldest_waiting": duration(row["oldest_waiting"])}
+            {
+                **row,
+                "oldest_waiting": duration(row["oldest_waiting"]),
+                "paused": pause_text(row),
+            }
             for row in values["queues"]
         ]
         text = "\n\n".join(
@@ -184,7 +190,7 @@ class Command(BaseCommand):
         is_more = len(rows) > limit
         rows = rows[:limit]
         columns = tuple(rows[0]) if rows else ()
-        self._print(options, rows, self._table(rows, columns) or "No such job.")
+        self._print(options, rows, self._table(rows, columns) or "No job matches.")
         if is_more:
             self._note(f"There are more than these {limit:,}: --limit shows more.")
         return True
@@ -229,7 +235,10 @@ class Command(BaseCommand):
     def _tasks(self, options: dict[str, Any]) -> bool:
         rows = [task_row(task) for task in list_tasks()]
         columns = ("name", "queue", "priority", "max_attempts", "timeout", "schedule")
-        self._print(options, rows, self._table(rows, columns) or "No task is declared.")
+        shown = [{**row, "timeout": duration(row["timeout"])} for row in rows]
+        self._print(
+            options, rows, self._table(shown, columns) or "No task is declared."
+        )
         return True
 
     def _schedules(self, options: dict[str, Any]) -> bool:
