@@ -20,13 +20,13 @@ async def plan_meeting(names: list[str], day: str) -> dict[str, Any]:
     A coroutine: it runs on the worker's event loop, beside others. Raises LookupError
     for a zone that has not been imported.
     """
-    zones = {zone.name async for zone in Zone.objects.filter(name__in=names)}
-    if missing := set(names) - zones:
+    known = {zone.name async for zone in Zone.objects.filter(name__in=names)}
+    if missing := set(names) - known:
         raise LookupError(f"not imported: {', '.join(sorted(missing))}")
     start = datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
-    hours = [_hour(start + timedelta(hours=hour), sorted(zones)) for hour in range(24)]
+    hours = [_hour(start + timedelta(hours=hour), names) for hour in range(24)]
     best = max(hours, key=lambda hour: hour["points"])
-    return {"day": day, "zones": sorted(zones), "hours": hours, "best": best["utc"]}
+    return {"day": day, "zones": names, "hours": hours, "best": best["utc"]}
 
 
 def _hour(moment: datetime, names: list[str]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def latest_jobs() -> dict[str, Any]:
 def status(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """Show how far a job is, and what came of it; the page asks again until it has.
 
-    Everything here but the chosen template is what Django's own task results say.
+    Everything here is what Django's own task results say, but for the chosen template
+    and the time of the next attempt.
     """
     try:
         result: Any = default_task_backend.get_result(str(job_id))
@@ -56,7 +57,13 @@ def status(request: HttpRequest, job_id: UUID) -> HttpResponse:
         raise Http404("There is no such job.") from error
     name = result.task.key.replace(":", "/")
     outcome = select_template([f"atlas/results/{name}.html", "atlas/results/any.html"])
-    return render(request, "atlas/job.html", {"job": result, "outcome": outcome})
+    row = Job.objects.filter(pk=job_id, status="scheduled").first()
+    context = {
+        "job": result,
+        "outcome": outcome,
+        "waits_until": row.run_after if row else None,
+    }
+    return render(request, "atlas/job.html", context)
 
 
 @require_POST

@@ -81,10 +81,11 @@ def test_a_dozen_pictures_are_enqueued_at_once(client, zones, shows, worker):
 @pytest.mark.django_db(transaction=True)
 def test_an_async_view_enqueues_a_coroutine(zones, shows, worker):
     form = {"day": "2026-07-01", "first": "Europe/Berlin", "second": "Asia/Tokyo"}
+    head = '<th scope="col">Europe/Berlin</th><th scope="col">Asia/Tokyo</th>'
 
     answer = async_to_sync(AsyncClient().post)("/meeting/", form)
 
-    shows(answer.url, FINISHED, "Best at 07:00 UTC", "Wed 09:00", "Wed 16:00")
+    shows(answer.url, FINISHED, "Best at 07:00 UTC", "Wed 09:00", "Wed 16:00", head)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -103,6 +104,7 @@ def test_a_report_waits_an_hour_unless_it_is_hastened(client, zones, shows, work
     shows(answer.url, "scheduled", "Waits until")
     delay = job_of(answer).run_after - asked_at
     assert timedelta(minutes=59) < delay < timedelta(minutes=61)
+    shows("/reports/", f'href="{answer.url}"', f'action="{answer.url}run-now/"')
     client.post(f"{answer.url}run-now/")
     shows(answer.url, FINISHED, "1 change found")
     text = client.get(f"/reports/{Report.objects.get().pk}.csv").content.decode()
@@ -146,8 +148,12 @@ def test_who_has_left_again_is_not_written_to(client, zones, outbox, worker):
 def test_the_health_is_checked_by_hand(client, shows, worker):
     answer = client.post("/health/check/")
 
+    shows(answer.url, FINISHED, "Something is missing")
+    shows("/health/", "queue: healthy", "changes imported: 0 of 4576", "not well")
+    client.post("/import/start/")
+    shows("/import/", "all there")
+    answer = client.post("/health/check/")
     shows(answer.url, FINISHED, "All is well")
-    shows("/health/", "queue: healthy", "changes imported: 0 of 4576")
 
 
 @pytest.mark.django_db(transaction=True)

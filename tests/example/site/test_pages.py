@@ -2,19 +2,25 @@
 
 import re
 import uuid
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import django
 import pytest
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 
-from django_workers import Snooze
+from django_workers import Snooze, control
 from django_workers.models import Job
 from example_project.atlas.demo_login import create_demo_login
 from example_project.atlas.models import Report, Subscription
 from example_project.atlas.tasks import mail
+from example_project.atlas.tasks.health import check_health
+from example_project.atlas.tasks.imports import import_everything
+from example_project.atlas.tasks.trials import ask_time_server
 
 TEMPLATES = sorted(Path(settings.BASE_DIR, "example_project").rglob("*.html"))
 # The header came with Django 6.0.
@@ -74,6 +80,37 @@ def test_what_is_not_there_is_not_found(client, zones):
         assert client.get(url).status_code == 404, url
     for url in (f"/jobs/{uuid.uuid4()}/cancel/", f"/jobs/{uuid.uuid4()}/run-now/"):
         assert client.post(url).status_code == 404, url
+
+
+@pytest.mark.django_db
+def test_a_job_says_when_its_next_attempt_comes(client):
+    result = ask_time_server.enqueue()
+    due = timezone.now() + timedelta(minutes=3)
+    Job.objects.filter(pk=result.id).update(
+        status="scheduled", run_after=due, attempts=1
+    )
+
+    text = client.get(f"/jobs/{result.id}/").content.decode()
+
+    assert "Waits until" in text
+    assert f"{due.astimezone(UTC):%H:%M:%S}" in text
+
+
+@pytest.mark.django_db
+def test_a_check_takes_an_import_that_is_under_way_for_well(monkeypatch):
+    monkeypatch.setattr(control, "health", lambda: {"status": "healthy"})
+    assert check_health.call()["healthy"] is False
+
+    import_everything()
+
+    assert check_health.call()["healthy"] is True
+
+
+def test_the_icon_is_found_where_browsers_look_for_it(client):
+    answer = client.get("/favicon.ico")
+
+    assert answer.status_code == 302
+    assert finders.find(answer.url.removeprefix("/static/"))
 
 
 @pytest.mark.django_db
