@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..backend import signature_of
 from ..task import Task
 
 _POSITIONAL = (
@@ -12,29 +13,14 @@ _POSITIONAL = (
 )
 
 
-def signature_of(task: Task[Any, Any]) -> inspect.Signature | None:
-    """The signature a caller sees, without the context; None where Python has none."""
-    try:
-        signature = inspect.signature(task.func)
-    except (TypeError, ValueError):
-        return None
-    if not task.takes_context:
-        return signature
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-
 def call_text(task: Task[Any, Any]) -> str:
     """How the task is called, as Python writes it: ``send(to: str, copies=1)``."""
-    signature = signature_of(task)
-    return f"{task.name}{signature if signature is not None else '(...)'}"
+    return f"{task.name}{signature_of(task)}"
 
 
 def positional_names(task: Task[Any, Any]) -> list[str]:
     """The names of the parameters that positional arguments fall to, in order."""
-    signature = signature_of(task)
-    if signature is None:
-        return []
-    parameters = signature.parameters.values()
+    parameters = signature_of(task).parameters.values()
     return [item.name for item in parameters if item.kind in _POSITIONAL]
 
 
@@ -46,8 +32,6 @@ def bind(
     Empty if it can be called.
     """
     signature = signature_of(task)
-    if signature is None:
-        return {}
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -22,8 +22,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from ..backend import effective
 from ..compat import InvalidTask
-from ..conf import runtime_settings
 from ..exceptions import DjangoWorkersError
 from ..models import AttemptOutcome, Job, OnCrash, Queue, Rollup, Schedule
 from ..stats import FAILURES as FAILED_OUTCOMES
@@ -50,7 +50,7 @@ class TaskRow:
 
     task: Task[Any, Any]
     url: str | None
-    attempts: int
+    max_attempts: int
     # Seconds; None without a limit.
     timeout: float | None
     successful: int = 0
@@ -137,7 +137,7 @@ class TaskPages:
             rows=[
                 TaskRow(
                     task=task,
-                    **effective(task),
+                    **effective(task)._asdict(),
                     url=address(self.site, "task_change", task.key),
                     last_failure=failures.get(task.key),
                     **fares.get(task.key, {}),
@@ -220,7 +220,7 @@ class TaskPages:
             call=call_text(task),
             backoff=backoff_in_words(task.backoff) if task.backoff else "",
             exceptions=_exceptions(task),
-            **effective(task),
+            **effective(task)._asdict(),
             on_crash=OnCrash(task.on_crash).label,
             doc=(task.func.__doc__ or "").strip(),
             fare=_fares().get(task.key, {}),
@@ -250,18 +250,6 @@ class TaskPages:
         if task is None:
             raise Http404(gettext("No task is named %(name)s.") % {"name": name})
         return task
-
-
-def effective(task: Task[Any, Any]) -> dict[str, Any]:
-    """The policy that applies where the task itself says nothing."""
-    options = getattr(task.get_backend(), "settings", None)
-    timeout = task.timeout
-    if timeout is None:
-        timeout = getattr(options, "TIMEOUT", None)
-    if timeout is None:
-        timeout = runtime_settings().timeout
-    attempts = task.max_attempts or getattr(options, "MAX_ATTEMPTS", 1)
-    return {"attempts": attempts, "timeout": timeout}
 
 
 def _exceptions(task: Task[Any, Any]) -> list[tuple[str, str]]:

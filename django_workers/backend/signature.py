@@ -20,7 +20,7 @@ def check_call(
 
     `path` names the call in the error, where there are many. Costs about 3 µs.
     """
-    signature = _signature(task.func, task.takes_context)
+    signature = signature_of(task)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -28,13 +28,17 @@ def check_call(
         raise TypeError(f"{place}{task.key}{signature}: {error}") from None
 
 
-@lru_cache(maxsize=1024)
-def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
-    """The signature a caller sees, without the context.
+def signature_of(task: Task[Any, Any]) -> inspect.Signature:
+    """The signature a caller of the task sees, without the context.
 
     That of a decorator's wrapper where there is one, not of what it wraps: a wrapper
     may well add arguments of its own. Django lets nothing without one be a task.
     """
+    return _signature(task.func, task.takes_context)
+
+
+@lru_cache(maxsize=1024)
+def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
     signature = inspect.signature(func, follow_wrapped=False)
     parameters = list(signature.parameters.values())
     if takes_context and parameters and parameters[0].kind in _FROM_POSITION:

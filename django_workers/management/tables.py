@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from ..conf import runtime_settings
+from ..backend import effective
 from ..models import Job
 from ..task import Task
 
@@ -82,18 +82,11 @@ def job_row(job: Job) -> dict[str, Any]:
 
 def task_row(task: Task[Any, Any]) -> dict[str, Any]:
     """One declared task as a line of a list, with the defaults it leaves to others."""
-    options = getattr(task.get_backend(), "settings", None)
-    timeout = task.timeout
-    if timeout is None:
-        timeout = getattr(options, "TIMEOUT", None)
-    if timeout is None:
-        timeout = runtime_settings().timeout
     return {
         "name": task.key,
         "queue": task.queue_name,
         "priority": task.priority,
-        "max_attempts": task.max_attempts or getattr(options, "MAX_ATTEMPTS", 1),
-        "timeout": timeout,
+        **effective(task)._asdict(),
         "schedule": task.schedule.describe() if task.schedule else None,
         "aliases": list(task.aliases),
     }

@@ -5,7 +5,6 @@ report. A task that is missing or arguments that do not fit are failed attempts,
 crashes; whatever the body raises, BaseException included, becomes a report.
 """
 
-import inspect
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from .. import carriers
-from ..backend import DatabaseBackend, find_task, rebuilt_task
+from ..backend import DatabaseBackend, find_task, rebuilt_task, signature_of
 from ..brokers import ClaimedJob
 from ..compat import (
     InvalidTaskBackend,
@@ -331,11 +330,8 @@ def _does_not_fit(run: Run) -> bool:
         trace = trace.tb_next
     if trace is None or trace.tb_frame.f_globals.get("__name__") != __name__:
         return False
-    context = (None,) if run.task.takes_context else ()
     try:
-        inspect.signature(run.task.func).bind(
-            *context, *run.result.args, **run.result.kwargs
-        )
+        signature_of(run.task).bind(*run.result.args, **run.result.kwargs)
     except TypeError:
         return True
     return False
