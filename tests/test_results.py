@@ -140,11 +140,12 @@ def test_many_coroutines_wait_at_once():
 @pytest.mark.django_db(transaction=True)
 def test_more_coroutines_than_threads_wait_their_own_time():
     results = [noop.enqueue() for _ in range(waiting.MOST_THREADS + 8)]
+    patience = 2.0
 
     async def wait_for_all() -> float:
         before = time.monotonic()
         waits = [
-            asyncio.ensure_future(result.await_result(timeout=0.5))
+            asyncio.ensure_future(result.await_result(timeout=patience))
             for result in results
         ]
         # What else the program does in threads of asyncio is not held up.
@@ -152,11 +153,11 @@ def test_more_coroutines_than_threads_wait_their_own_time():
         between = time.monotonic()
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(error) for error in errors] == [TimeoutError] * len(results)
-        assert "has not ended within 0.5 s" in str(errors[-1])
-        assert between - before < 0.5
+        assert "has not ended within 2 s" in str(errors[-1])
+        assert between - before < patience
         return time.monotonic() - before
 
-    assert 0.5 <= async_to_sync(wait_for_all)() < 5
+    assert patience <= async_to_sync(wait_for_all)() < patience + 5
     wait_until(no_thread_waits)
 
 
