@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from django_workers import enqueue_on_commit
 from django_workers.models import Job
-from tests.tasks import add, noop
+from tests.tasks import add, look_around, noop
 
 
 @pytest.fixture
@@ -61,6 +61,6 @@ def test_a_job_of_a_transaction_that_is_rolled_back_is_not_enqueued(data: str):
 
 
 def test_outside_a_transaction_a_job_is_enqueued_at_once(data: str):
-    enqueue_on_commit(noop, kwargs={"using": "its own"}, using=data)
+    enqueue_on_commit(look_around, kwargs={"using": "its own"}, using=data)
 
     assert Job.objects.get().kwargs == {"using": "its own"}
