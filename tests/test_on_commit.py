@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -13,12 +12,10 @@ from tests.tasks import add, look_around, noop
 
 
 @pytest.fixture
-def data(
-    django_db_setup: None, django_db_blocker: Any, tmp_path: Path
-) -> Iterator[str]:
+def data(transactional_db: None, tmp_path: Path) -> Iterator[str]:
     """Return the alias of a database that holds no queue.
 
-    Commits are real ones: Django's test cases know no alias that comes later.
+    It comes after the test case has looked which aliases there are, and goes before.
     """
     connections.settings["data"] = {
         **connections["default"].settings_dict,
@@ -26,11 +23,8 @@ def data(
         "NAME": str(tmp_path / "data.sqlite3"),
         "OPTIONS": {},
     }
-    with django_db_blocker.unblock():
-        yield "data"
-        Job.objects.all().delete()
-        for alias in ("data", "default"):
-            connections[alias].close()
+    yield "data"
+    connections["data"].close()
     del connections["data"]
     del connections.settings["data"]
 
