@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -12,10 +13,12 @@ from tests.tasks import add, look_around, noop
 
 
 @pytest.fixture
-def data(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+def data(
+    django_db_setup: None, django_db_blocker: Any, tmp_path: Path
+) -> Iterator[str]:
     """Return the alias of a database that holds no queue.
 
-    It comes after the test case has looked which aliases there are, and goes before.
+    Commits are real ones: Django's test cases know no alias that comes later.
     """
     connections.settings["data"] = {
         **connections["default"].settings_dict,
@@ -23,10 +26,22 @@ def data(transactional_db: None, tmp_path: Path) -> Iterator[str]:
         "NAME": str(tmp_path / "data.sqlite3"),
         "OPTIONS": {},
     }
-    yield "data"
-    connections["data"].close()
+    with django_db_blocker.unblock():
+        yield "data"
+        Job.objects.all().delete()
+        for alias in ("data", "default"):
+            connections[alias].close()
     del connections["data"]
     del connections.settings["data"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_waits_for_the_commit_of_the_default_database():
+    with transaction.atomic():
+        enqueue_on_commit(noop)
+        assert not Job.objects.exists()
+
+    assert Job.objects.get().task == noop.key
 
 
 def test_a_job_waits_for_the_commit_of_another_database(data: str):
