@@ -29,5 +29,5 @@ def test_without_tasks_of_any_kind_one_line_says_what_to_install():
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "django_workers.exceptions.ConfigurationError: django_workers on Django 5.2 "
-        "needs the package django-tasks: python -m pip install 'dj-workers[django52]'"
+        "needs the package django-tasks: python -m pip install django-tasks"
     )
