@@ -40,7 +40,8 @@ class Reader:
         } | {
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONWARNINGS": "default",
+            # Coverage leaves its data file to the garbage collector.
+            "PYTHONWARNINGS": "default,ignore::ResourceWarning",
             "TESTS_WORKER": "tutorial",
         }
 
