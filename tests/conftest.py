@@ -19,8 +19,8 @@ VENDORS = {"postgresql": "postgresql", "sqlite": "sqlite", "mariadb": "mysql"}
 # Whatever reaches the database of the session does so through one of these.
 DATABASE_FIXTURES = frozenset({"db", "transactional_db", "django_db_setup"})
 E2E = Path(__file__).parent / "e2e"
-# What the sessions on older Pythons ask for in CI.
-LIGHT = "not thorough"
+# Markers of what sessions on older Pythons leave to the one on the newest, in CI.
+HEAVY = ("thorough", "worker")
 LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -57,7 +57,10 @@ def _belongs_elsewhere(item: pytest.Item, config: pytest.Config) -> str | None:
 
     if item.get_closest_marker("browser") and "browser" not in config.option.markexpr:
         return "test-browser"
-    if item.get_closest_marker("thorough") and config.option.markexpr == LIGHT:
+    if any(
+        item.get_closest_marker(name) and f"not {name}" in config.option.markexpr
+        for name in HEAVY
+    ):
         return "test"
     homes = [name for name in VENDORS if item.get_closest_marker(name)]
     if not homes and not _asks_for_a_database(item):
