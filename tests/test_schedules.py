@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import QuerySet
 
 from django_workers import every, task
@@ -689,6 +689,35 @@ def test_a_job_the_database_refuses_switches_its_schedule_off():
 
     row.refresh_from_db()
     assert (row.enabled, row.disabled_reason[:11]) == (False, CANNOT_FIRE)
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_a_trigger_refuses_switches_its_schedule_off_and_no_other():
+    refused = due_row(queue="refused")
+    due_row(name="another", interval=61.0)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            CREATE FUNCTION tests_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF new.queue = 'refused' THEN RAISE EXCEPTION 'no'; END IF;
+                    RETURN new;
+                END $$;
+            CREATE TRIGGER tests_refuse BEFORE INSERT ON django_workers_job
+                FOR EACH ROW EXECUTE FUNCTION tests_refuse();
+            """
+        )
+    try:
+        fired = fire_due(USING, POLICIES)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER tests_refuse ON django_workers_job")
+            cursor.execute("DROP FUNCTION tests_refuse")
+
+    assert [each.schedule for each in fired] == ["another"]
+    refused.refresh_from_db()
+    assert (refused.enabled, refused.disabled_reason[:11]) == (False, CANNOT_FIRE)
 
 
 @pytest.mark.django_db

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core import checks
 from django.db import connections
 
@@ -116,7 +117,7 @@ class DatabaseBackend(PolicyRules):
         for result in results:
             task_enqueued.send_robust(type(self), task_result=result)
             job_created.send_robust(type(self), job=result)
-        if results:
+        if results and settings.DEBUG:
             hint_if_nobody_works(self.database)
         return results
 

@@ -5,7 +5,6 @@ import time
 from functools import partial
 from typing import Final
 
-from django.conf import settings
 from django.db import DatabaseError, connections, transaction
 
 logger = logging.getLogger("django_workers.enqueue")
@@ -17,13 +16,11 @@ _looked_at: dict[str, float] = {}
 
 
 def hint_if_nobody_works(using: str) -> None:
-    """Under DEBUG, log once the jobs are committed if no worker is alive.
+    """Log once the jobs are committed if no worker is alive.
 
     Nothing happens where the commit cannot be told: no query of ours may stand in, or
     break, a transaction of the caller's. So nothing happens in a `TestCase` either.
     """
-    if not settings.DEBUG:
-        return
     connection = connections[using]
     if connection.in_atomic_block or connection.get_autocommit():
         transaction.on_commit(partial(_look, using), using=using, robust=True)

@@ -1,11 +1,20 @@
 """Whether a task can be called with these arguments, asked before a job is stored."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from ..task import Task
+
+# From Python 3.14 on annotations are evaluated when somebody asks, and a name that only
+# a type checker imports is an error then; before, they are what the module left there.
+_LENIENT: Final[dict[str, Any]] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _LENIENT["annotation_format"] = annotationlib.Format.FORWARDREF
 
 _FROM_POSITION: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -39,7 +48,7 @@ def signature_of(task: Task[Any, Any]) -> inspect.Signature:
 
 @lru_cache(maxsize=1024)
 def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
-    signature = inspect.signature(func, follow_wrapped=False)
+    signature = inspect.signature(func, follow_wrapped=False, **_LENIENT)
     parameters = list(signature.parameters.values())
     if takes_context and parameters and parameters[0].kind in _FROM_POSITION:
         parameters = parameters[1:]

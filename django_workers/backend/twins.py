@@ -1,4 +1,7 @@
-"""Backends for tests and development, which take and refuse what the real one does."""
+"""Backends for tests and development, which take and refuse what the real one does.
+
+But for a call that the function does not take: like Django's, they let it fail.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -178,8 +179,11 @@ class PostgreSQLBroker(Broker):
                 cursor.execute(sql, [*params, *payloads])
             except BaseException as error:  # Ctrl+C as well: nothing may stay open
                 is_over = self._leave_transaction()
-                moment = self._moment_of(jobs[0]) if is_over else None
-                if moment is None or not isinstance(error, DatabaseError):
+                moment = None
+                if is_over and isinstance(error, DatabaseError):
+                    with suppress(DatabaseError):
+                        moment = self._moment_of(jobs[0])
+                if moment is None:
                     raise
                 # They are stored, and will be found by polling.
                 logger.debug("A wake-up could not be sent", exc_info=True)
@@ -199,6 +203,9 @@ class PostgreSQLBroker(Broker):
         if status in ("INERROR", "INTRANS"):
             with self.connection.wrap_database_errors:
                 raw.rollback()
+        elif status == "ACTIVE":
+            # An exception that the driver does not know of has come while it waited.
+            self.connection.close()
         return bool(status == "IDLE")
 
     def _moment_of(self, job: NewJob) -> datetime | None:

@@ -38,8 +38,6 @@ NOT_STORABLE: Final = "result not storable"
 CANCELLED: Final = JobStatus.CANCELLED.value
 # How much later an ending is tried again if somebody holds the job's row.
 HELD_SECONDS: Final = 1.0
-# And if the database takes no ending of it at all: only somebody who looks can help.
-REFUSED_SECONDS: Final = 30.0
 # An outage is logged this often.
 LOG_SECONDS: Final = 10.0
 # How long after its last call a waiter is remembered.
@@ -79,14 +77,14 @@ class Completer:
         self._awaited: dict[str, float] = {}
         self._forget_at = 0.0
         self._logged_at = -LOG_SECONDS
-        # Endings that had to be put off, and when to try them again.
+        # Endings of jobs whose rows somebody holds, and when to try them again.
         self._held: list[tuple[float, Settling]] = []
         self._lock = threading.Lock()
         self._halted = threading.Event()
         # Jobs ended by this worker, successful or not; attempts of jobs it has run.
         self.finished = 0
         self.run_count = 0
-        # Whether endings wait for a database that does not take them now.
+        # Whether endings wait for a database that is away.
         self.is_waiting = False
 
     def await_(self, job_id: str) -> None:
@@ -126,14 +124,11 @@ class Completer:
         if delays:
             self._expect(min(delays))
 
-    def _put_off(self, item: Settling, *, seconds: float = HELD_SECONDS) -> None:
-        """Try an ending again later: all others go on meanwhile.
-
-        It is not given up. A worker that forgot a job the database calls its own would
-        find it again, and run it a second time.
-        """
-        self._held.append((time.monotonic() + seconds, item))
-        self.is_waiting = True
+    def _put_off(self, item: Settling) -> None:
+        """Somebody holds the job's row: all others go on meanwhile."""
+        logger.warning("The row of job %s is locked: trying again", item.ending.id)
+        self._held.append((time.monotonic() + HELD_SECONDS, item))
+        self._dispatcher.put_off(item.ending.id)
 
     def _try_again(self) -> None:
         now = time.monotonic()
@@ -155,7 +150,6 @@ class Completer:
                 # for ever, in the name of a worker that knows nothing of them.
                 self._forget_connection()
                 if is_locked(error) and len(batch) == 1:
-                    logger.warning("The row of job %s is locked", endings[0].id)
                     self._put_off(batch[0])
                     return
                 if (is_too_slow(error) or is_locked(error)) and len(batch) > 1:
@@ -169,7 +163,7 @@ class Completer:
                 time.sleep(pause * random.uniform(0.5, 1.5))
                 pause, replayed = min(MOST_PAUSE_SECONDS, pause * 2), True
             else:
-                self.is_waiting = bool(self._held)
+                self.is_waiting = False
                 self._acknowledge(batch, written)
                 return
 
@@ -215,11 +209,11 @@ class Completer:
         if ending.reason.startswith(NOT_STORABLE):
             if not ending.outcome:
                 logger.error(
-                    "The database takes no ending of job %s, and is asked again in "
-                    "%g s: %s",
-                    *(ending.id, REFUSED_SECONDS, code_of(error)),
+                    "The database takes no ending of job %s (%s): it stays as it is "
+                    "until this worker has stopped",
+                    *(ending.id, code_of(error)),
                 )
-                self._put_off(batch[0], seconds=REFUSED_SECONDS)
+                self._dispatcher.refused(ending.id)
                 return
             ending.outcome = ""  # the job's own row at least, without its attempt's
         else:
@@ -237,7 +231,8 @@ class Completer:
         acks: dict[int, tuple[ChildLink, list[tuple[int, str]]]] = {}
         for item in batch:
             status = written.get(item.ending.id, STALE)
-            self._count(status)
+            if item.ending.outcome != AttemptOutcome.EXPIRED:  # it has not run
+                self._count(status)
             self.run_count += item.ending.attempts
             if status == STALE:
                 logger.warning(

@@ -18,8 +18,8 @@ logger = logging.getLogger("django_workers.worker")
 
 # A connection that has rested for so long is tested before the next job uses it.
 REST_SECONDS: Final = 1.0
-# libpq's PQTRANS_IDLE.
-_IDLE: Final = 0
+# libpq's PQTRANS_ACTIVE, _INTRANS and _INERROR. A connection that is lost has another.
+_BUSY: Final = (1, 2, 3)
 
 _rest = threading.local()
 
@@ -82,7 +82,7 @@ def _is_busy(raw: Any) -> bool:
     """
     info = getattr(raw, "info", None)
     if info is not None:
-        return bool(getattr(info, "transaction_status", _IDLE) != _IDLE)
+        return getattr(info, "transaction_status", None) in _BUSY
     return bool(getattr(raw, "in_transaction", False))
 
 

@@ -61,6 +61,8 @@ class Dispatcher:
         self._endings = EndingQueue()
         # Every job that is ours in the database, by id.
         self._ids: dict[str, ChildLink | None] = {}
+        # Those that are ours there only because no ending of them could be written.
+        self._refused: set[str] = set()
         # What earlier attempts left behind, of those that had some.
         self._histories: dict[str, Any] = {}
         self.links: list[ChildLink] = []
@@ -121,7 +123,7 @@ class Dispatcher:
     def known_ids(self) -> set[str]:
         """Every job that is ours in the database, as far as we know."""
         with self._lock:
-            return set(self._ids)
+            return self._refused.union(self._ids)
 
     @property
     def held_count(self) -> int:
@@ -172,6 +174,7 @@ class Dispatcher:
                     self._renew(job)
                     continue
                 self._endings.forget(job.id)
+                self._refused.discard(job.id)
                 self._ids[job.id] = None
                 if ending := endings.too_late(job):
                     expired.append(job)
@@ -394,6 +397,22 @@ class Dispatcher:
     def to_settle(self, limit: int) -> list[Settling]:
         """Take endings for one transaction."""
         return self._endings.take(limit)
+
+    def put_off(self, job_id: str) -> None:
+        """The ending of this job takes longer: claiming goes on meanwhile."""
+        with self._lock:
+            self._endings.put_off(job_id)
+        self.room_event.set()
+
+    def refused(self, job_id: str) -> None:
+        """The database takes no ending of this job.
+
+        It is nobody's business here any more, but stays known: a job that the database
+        calls ours and that we have forgotten would be taken for a lost claim, and run
+        a second time.
+        """
+        with self._lock:
+            self._refused.add(job_id)
 
     def settled(self, batch: Iterable[Settling]) -> None:
         """These endings are in the database, or nobody's business any more."""

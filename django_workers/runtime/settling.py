@@ -31,8 +31,8 @@ class EndingQueue:
         self._epochs: dict[str, int] = {}
         # Lanes whose jobs went back to their old places.
         self._returned: set[Lane] = set()
-        # How many jobs are on their way back to their old places.
-        self.returning = 0
+        # The jobs on their way back to their old places.
+        self._returning: set[str] = set()
         # Set when endings wait for the database.
         self.event = threading.Event()
 
@@ -43,7 +43,8 @@ class EndingQueue:
         """Let an ending wait for the database."""
         ending = item.ending
         self._epochs[ending.id] = ending.epoch
-        self.returning += ending.in_place
+        if ending.in_place:
+            self._returning.add(ending.id)
         self._waiting.append(item)
         self.event.set()
 
@@ -65,8 +66,17 @@ class EndingQueue:
             # Only now: a claim that looks before the commit lifts its floor.
             if ending.in_place or ending.status == JobStatus.READY:
                 self._returned.add(Lane(ending.queue, ending.priority))
-            self.returning -= ending.in_place
+            self._returning.discard(ending.id)
         return gone
+
+    @property
+    def returning(self) -> int:
+        """How many jobs are on their way back to their old places."""
+        return len(self._returning)
+
+    def put_off(self, job_id: str) -> None:
+        """The ending of a job takes longer: nobody waits for its way back."""
+        self._returning.discard(job_id)
 
     def precedes(self, job: ClaimedJob) -> bool:
         """Whether this claim could only come after an ending that is still here.

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.db.models import Min, Q, QuerySet
 
 from .. import codec
-from ..brokers import Broker, Lane, NewJob, broker_for
+from ..brokers import Broker, Lane, NewJob, broker_for, is_locked, is_transient
 from ..conf import priority_of, queue_refusal
 from ..databases import after_commit
 from ..dialect import DatabaseNow
@@ -66,7 +66,10 @@ def fire_due(using: str, policies: Policies, *, limit: int = 100) -> list[Fired]
             made = _fire(broker, row, policies)
         except _NotPossible as error:
             _switch_off(broker, row, str(error))
-        except (ValueError, TypeError, OverflowError, DataError) as error:
+        except (ValueError, TypeError, OverflowError, DatabaseError) as error:
+            # A trigger of the project's own, for example, that refuses such a job.
+            if is_locked(error) or is_transient(error):
+                raise
             _switch_off(broker, row, f"{CANNOT_FIRE}: {error}")
         else:
             if made is not None:

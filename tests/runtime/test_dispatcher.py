@@ -248,6 +248,35 @@ def test_nothing_is_wanted_while_endings_pile_up(dispatcher, child, monkeypatch)
     assert dispatcher.wanted() > 0
 
 
+def test_a_way_back_that_somebody_holds_up_keeps_nothing_from_being_claimed(
+    dispatcher, child
+):
+    take(dispatcher, job(0))
+    dispatcher.refuse([job(1)], reason="")
+    assert dispatcher.wanted() == 0, "later jobs would come before it"
+
+    dispatcher.put_off("job-1")
+
+    assert dispatcher.wanted() > 0
+
+
+def test_a_job_that_cannot_be_ended_is_known_and_not_held(dispatcher, child):
+    take(dispatcher, job(0))
+    child.start("job-0")
+    child.report("job-0")
+    dispatcher.refused("job-0")
+    endings(dispatcher)
+
+    assert dispatcher.held_count == 0
+    assert dispatcher.known_ids() == {"job-0"}
+
+    take(dispatcher, job(0, epoch=2))
+    child.start("job-0")
+    child.report("job-0")
+    endings(dispatcher)
+    assert dispatcher.known_ids() == set()
+
+
 def test_an_expired_job_never_reaches_a_child(dispatcher, child):
     late = job(0, expired=True)
 

@@ -148,7 +148,10 @@ class Command(BaseCommand):
 
         No reason not to start: another release may know one.
         """
-        backends = [b.alias for b in own_backends() if using == b.settings.DATABASE]
+        if not queues:
+            return
+        with as_command_error():
+            backends = [b.alias for b in own_backends() if using == b.settings.DATABASE]
         for queue in unknown_queues(queues, backends=backends):
             self._warn(f"No backend in TASKS takes jobs for the queue {queue!r}.")
 
