@@ -30,8 +30,9 @@ PER_PAGE: Final = 50
 WINDOW: Final = 100_000
 # How far the figures above the list are counted.
 COUNTED: Final = 10_000
-# A filter offers so many choices; the others are reached by search or by address.
-CHOICES: Final = 40
+# A filter offers so many choices, as a menu can be searched by typing; the others are
+# reached by search or by address.
+CHOICES: Final = 1_000
 
 BEFORE: Final = "before"
 AFTER: Final = "after"

@@ -1,6 +1,7 @@
 """The list of jobs: found by what an index answers, paged by id, never counted."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +67,24 @@ def test_a_filter_whose_value_is_no_choice_stays_chosen(chief: Client):
     page = chief.get(url("job_changelist"), {"task": "gone:task"}).content.decode()
 
     assert '<option value="gone:task" selected>' in page
+
+
+def test_a_project_of_many_tasks_can_choose_each_of_them(
+    chief: Client, monkeypatch: pytest.MonkeyPatch
+):
+    names = [f"shop.tasks.number_{number:03}" for number in range(300)]
+    declared = [
+        SimpleNamespace(key=name, queue_name=name.rpartition(".")[2], tags=(name,))
+        for name in names
+    ]
+    monkeypatch.setattr(job_list, "declared_tasks", lambda: declared)
+
+    page = chief.get(url("job_changelist")).context["cl"]
+
+    menus = {menu.parameter_name: menu for menu in page.menus()}
+    for parameter in ("task", "queue", "tag"):
+        assert len(menus[parameter].lookup_choices) >= len(names)
+    assert ("shop.tasks.number_299",) * 2 in menus["task"].lookup_choices
 
 
 def test_a_menu_left_empty_filters_nothing(chief: Client):
