@@ -69,6 +69,14 @@ def broker() -> PostgreSQLBroker:
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let Ctrl+C interrupt, also where a shell runs the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def server_side_binding() -> Iterator[None]:
     """Have the driver bind parameters on the server, as a project may ask."""
     kept = copy.deepcopy(connection.settings_dict["OPTIONS"])
@@ -144,6 +152,7 @@ def test_jobs_whose_commit_fails_are_refused(broker: PostgreSQLBroker):
             cursor.execute("DROP FUNCTION tests_refuse")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_enqueue_leaves_no_transaction_open(
     broker: PostgreSQLBroker, listener: Listener
 ):
