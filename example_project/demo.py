@@ -12,6 +12,7 @@ worker has ended by itself.
 
 import argparse
 import ctypes
+import logging
 import os
 import re
 import selectors
@@ -248,6 +249,8 @@ def prepare() -> None:
     _say("Preparing the database.")
     call_command("migrate", verbosity=0)
     call_command("create_demo_login", stdout=StringIO())
+    # It enqueues, and no worker runs yet: that comes next, and needs no hint.
+    logging.getLogger("django_workers.enqueue").setLevel(logging.ERROR)
     call_command("load_sample")
     connections.close_all()
 

@@ -109,6 +109,7 @@ def test_it_shows_the_site_and_lets_one_in_and_ctrl_c_ends_all_of_it(clone, port
         assert running.wait() == 0
         assert running.tree() == []
         assert running.output().endswith("\nStopped.\n")
+        assert "No worker is running" not in running.output()
         assert (clone / "db.sqlite3").exists()
 
 
